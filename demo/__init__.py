@@ -1,0 +1,1 @@
+"""A small town to drive through, and the demo."""

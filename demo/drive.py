@@ -1,0 +1,81 @@
+"""The demo: drive through a town twice, and find the second drive on a map of the first.
+
+Everything is done by the project's own commands, which are shown; what is there already is used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from demo.render import GPS, TRUTH, render_drives
+from vpr_ros.encoder import load_encoder
+from vpr_ros.errors import InputError
+from vpr_ros.place_map import open_map
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "demo" / "out"
+DRIVES, MAP = OUT / "drives", OUT / "map"
+#: Times as fast as it was driven.
+RATE = 2.0
+
+
+def main() -> None:
+    """Render, build the map, replay, and show the figures."""
+    OUT.mkdir(exist_ok=True)
+    if not _drives_stand():
+        shutil.rmtree(MAP, ignore_errors=True)
+        render_drives(DRIVES)
+        _made().write_text(_sources())
+    if not _map_stands():
+        _command("training/build_map.py", "--data", DRIVES / "first", "--fix-topic", GPS, "--out", MAP)
+    replayed = ("--data", DRIVES / "second", "--fix-topic", TRUTH, "--map", MAP, "--out", OUT)
+    _command("-m", "vpr_ros.replay", *replayed, "--rate", RATE)
+    print(f"\nfigures: {OUT / 'metrics.json'}\npicture: {OUT / 'drive.png'}")
+
+
+def _made() -> Path:
+    return DRIVES / "made_by"
+
+
+def _sources() -> str:
+    """Return a sum of the demo's own code: drives of another version are rendered again."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _drives_stand() -> bool:
+    return _made().is_file() and _made().read_text() == _sources()
+
+
+def _map_stands() -> bool:
+    try:
+        open_map(MAP, load_encoder().fingerprint())
+    except InputError:
+        return False
+    return True
+
+
+def _command(*words: object) -> None:
+    """Run a Python command of the project, and show it."""
+    arguments = [str(word) for word in words]
+    shown = [word.replace(f"{ROOT}/", "") for word in arguments]
+    print(f"\n$ python {shlex.join(shown)}", flush=True)
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except subprocess.CalledProcessError as error:  # it said why
+        sys.exit(error.returncode)
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the next run goes on from here")

@@ -1,0 +1,80 @@
+"""Measure recall@N of a map: `python training/evaluate.py --map MAP --data DRIVE`."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.batches import encode_table
+from vpr_ros.command import run
+from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
+from vpr_ros.engine import Engine, choose_device
+from vpr_ros.errors import InputError
+from vpr_ros.geotagged import within_radius
+from vpr_ros.metrics import has_positive, recall_at
+from vpr_ros.place_map import open_map
+from vpr_ros.sources import read_sources
+
+NS = (1, 2, 3, 4, 5, 10, 15, 20, 25)
+
+
+def evaluate(
+    map: Path,  # noqa: A002  the option is called --map
+    data: Path | list[Path],
+    weights: Path = DEFAULT_WEIGHTS,
+    session: str | None = None,
+    image_topic: str | None = None,
+    fix_topic: str | None = None,
+    spacing: float = 0.0,
+    max_fix_gap: float = 2.0,
+    radius: float = 25.0,
+    json: Path | None = None,
+    device: str = "auto",
+) -> dict[str, float]:
+    """Measure how often a place within the radius is among the first N retrieved.
+
+    Queries taken where the map has no place within the radius are left out, and counted.
+
+    Args:
+        map: Folder of the map.
+        data: The queries: folders of images or bags, with their true geotags; several as '[a,b]'.
+        weights: Weights file that the map was built with.
+        session: Only the images of this session.
+        image_topic: Of a bag with more than one image topic.
+        fix_topic: Of a bag with more than one NavSatFix topic.
+        spacing: Metres driven from one query to the next, in a bag; 0 takes every image.
+        max_fix_gap: Seconds without a fix above which a bag's images are left out.
+        radius: Metres within which a retrieved place is right.
+        json: Write the figures to this file.
+        device: auto, cuda or cpu.
+    """
+    engine = Engine(load_encoder(weights), choose_device(device))
+    place_map = open_map(map, engine.fingerprint)
+    queries = read_sources(data, session, image_topic, fix_topic, max_fix_gap, spacing)
+    retrieved: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(queries)
+    for batch in encode_table(engine, queries, what="encoding queries"):
+        _, places = place_map.search(batch.descriptors, max(NS))
+        for row, found in zip(batch.rows, places, strict=True):
+            retrieved[row] = found
+    positives = within_radius(queries.rows, place_map.places, radius)
+    mapped = np.flatnonzero(has_positive(positives))
+    if not len(mapped):
+        raise InputError(f"{data}: no query within {radius:g} m of a place of {map}: is it the same area?")
+    recalls = recall_at([retrieved[row] for row in mapped], [positives[row] for row in mapped], NS)
+    figures: dict[str, float] = {f"recall@{n}": recall for n, recall in recalls.items()}
+    figures |= {"radius": radius, "queries": len(mapped), "unmapped": len(queries) - len(mapped)}
+    figures |= {"places": len(place_map)}
+    print(
+        f"{len(mapped)} queries, {len(place_map)} places, {radius:g} m; {figures['unmapped']} queries unmapped"
+    )
+    print("  ".join(f"R@{n} {recalls[n]:.3f}" for n in NS))
+    if json is not None:
+        json.write_text(dumps(figures, indent=1))
+    return figures
+
+
+if __name__ == "__main__":
+    run(evaluate)

@@ -1,0 +1,122 @@
+"""Make the model that ships: ImageNet trunk, NetVLAD initialised and whitened, not trained.
+
+python training/make_default_model.py --data '[../shared/data/corridor,...]' --trunk-weights FILE
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vpr_ros.command import run
+from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, save_encoder
+from vpr_ros.geotagged import GeotaggedImages, Image
+from vpr_ros.netvlad import NetVLAD, Whitening
+from vpr_ros.sources import read_sources
+from vpr_ros.trunks import load_imagenet_weights
+
+#: Local descriptors for k-means: this many from each image, and no more in all (the authors' 50 000).
+PER_IMAGE, IN_ALL = 100, 50_000
+
+
+def make_default_model(
+    data: Path | list[Path],
+    out: Path = DEFAULT_WEIGHTS,
+    trunk_weights: Path | None = None,
+    fix_topic: str | None = None,
+    trunk: str = "alexnet",
+    clusters: int = 64,
+    dimension: int = 256,
+    input_size: int = 240,
+    initialisation: str = "v1",
+    shrinkage: float = 3.0,
+    crops: int = 0,
+    seed: int = 0,
+) -> None:
+    """Fit NetVLAD's centres and the whitening to images, and write the weights.
+
+    Args:
+        data: Folders of images or bags; several as '[a,b]'.
+        out: The weights file.
+        trunk_weights: torchvision's ImageNet weights in a file; downloaded where not given.
+        fix_topic: Of a bag with more than one NavSatFix topic.
+        trunk: alexnet or vgg16.
+        clusters: K.
+        dimension: P after whitening.
+        input_size: Pixels of the shorter side.
+        initialisation: v1 (the authors' code) or v2 (the paper's equations).
+        shrinkage: Of the whitening; see Whitening.fit.
+        crops: Random crops of each image that the whitening learns from, beside the image itself.
+        seed: Of k-means and of the sampling.
+    """
+    rng = np.random.default_rng(seed)
+    images = read_sources(data, fix_topic=fix_topic, spacing=1.0)
+    encoder = Encoder(Architecture(trunk=trunk, clusters=clusters, input_size=input_size)).eval()
+    load_imagenet_weights(encoder.trunk, trunk, trunk_weights)
+    local = _local_descriptors(encoder, images, rng)
+    assert isinstance(encoder.pooling, NetVLAD)
+    encoder.pooling.initialise(local, initialisation, seed)
+    descriptors = _descriptors(encoder, images, crops, rng)
+    whitening = Whitening(descriptors.shape[1], dimension)
+    whitening.fit(descriptors, shrinkage)
+    whitened = Encoder(replace(encoder.architecture, dimension=dimension))
+    whitened.load_state_dict(encoder.state_dict(), strict=False)
+    assert whitened.whitening is not None
+    whitened.whitening.load_state_dict(whitening.state_dict())
+    sessions = sorted(set(images.rows["session"].tolist()))
+    said = (
+        f"trunk: ImageNet classification ({trunk} of torchvision), unchanged; centres and whitening: "
+        f"{len(images)} images of {', '.join(sessions)}; no training for place recognition"
+    )
+    save_encoder(whitened, out, said, half=True)
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB; {said}")
+
+
+@torch.inference_mode()
+def _local_descriptors(
+    encoder: Encoder, images: GeotaggedImages, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    gathered = []
+    chosen = rng.permutation(len(images))[: IN_ALL // PER_IMAGE]
+    for row in tqdm(sorted(chosen.tolist()), desc="local descriptors", unit="image"):
+        features = F.normalize(encoder.local(_tensor(encoder, images.read(row))).flatten(2), dim=1)[0].T
+        gathered.append(features[rng.permutation(len(features))[:PER_IMAGE]].numpy())
+    return np.concatenate(gathered)
+
+
+@torch.inference_mode()
+def _descriptors(
+    encoder: Encoder, images: GeotaggedImages, crops: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    gathered = []
+    for row in tqdm(range(len(images)), desc="whitening", unit="image"):
+        image = images.read(row)
+        views = [image, *(_crop(image, rng) for _ in range(crops))]
+        gathered += [encoder(_tensor(encoder, view)).numpy() for view in views]
+    return np.concatenate(gathered)
+
+
+def _tensor(encoder: Encoder, image: Image) -> torch.Tensor:
+    return encoder.fit_size(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])
+
+
+def _crop(image: Image, rng: np.random.Generator) -> Image:
+    """Return a crop of 60 to 95 % of each side, at the image's aspect, darker or brighter, maybe mirrored."""
+    height, width = image.shape[:2]
+    share = rng.uniform(0.6, 0.95)
+    high, wide = int(height * share), int(width * share)
+    top, left = rng.integers(0, height - high + 1), rng.integers(0, width - wide + 1)
+    crop = image[top : top + high, left : left + wide]
+    crop = cv2.convertScaleAbs(crop, alpha=rng.uniform(0.6, 1.3), beta=rng.uniform(-20, 20))  # type: ignore[assignment]
+    return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+if __name__ == "__main__":
+    run(make_default_model)

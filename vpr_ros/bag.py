@@ -1,0 +1,298 @@
+"""Recorded drives: a ROS 1 or ROS 2 bag as a table of geotagged images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.typesys import Stores, get_typestore
+
+from vpr_ros.cut_mcap import read_cut_mcap
+from vpr_ros.errors import InputError
+from vpr_ros.geodesy import Datum, to_enu
+from vpr_ros.geotagged import GeotaggedImages, Image, make_rows
+from vpr_ros.pixels import rgb_from_compressed, rgb_from_raw
+from vpr_ros.track import interpolate, keyframes, track_heading
+
+logger = logging.getLogger(__name__)
+
+RAW = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+FIX = "sensor_msgs/msg/NavSatFix"
+SUFFIXES = (".mcap", ".db3", ".bag")
+#: Bags without message definitions (sqlite3 ones before ROS 2 Iron) are read with these.
+_TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One message of a bag, as it was recorded."""
+
+    topic: str
+    type: str
+    time: int  # when it was logged, nanoseconds
+    data: bytes
+
+
+class BagFile:
+    """An open bag: a ROS 1 .bag, a rosbag2 folder, or one of its files; cut-off MCAP files included.
+
+    Attributes:
+        path: as it was named.
+        topics: topic to message type.
+        ros1: whether its messages are in ROS 1's serialisation.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._readers, self._cut = _open_readers(path)
+        self.ros1 = path.suffix == ".bag"
+        self.topics: dict[str, str] = {}
+        for reader in self._readers:
+            self.topics.update({connection.topic: connection.msgtype for connection in reader.connections})
+        for file in self._cut:
+            logger.warning("%s: cut off: reading what was recorded before the cut", file)
+            self.topics.update({topic: kind for topic, kind, _, _ in read_cut_mcap(file)})
+
+    def messages(self, topics: set[str], start: int | None = None) -> Iterator[Recorded]:
+        """Yield the messages of these topics, from a log time (ns) on, in recorded order."""
+        for reader in self._readers:
+            connections = [connection for connection in reader.connections if connection.topic in topics]
+            if connections:
+                for connection, time, data in reader.messages(connections, start=start):
+                    yield Recorded(connection.topic, connection.msgtype, time, data)
+        for file in self._cut:
+            for topic, kind, time, data in read_cut_mcap(file, start):
+                if topic in topics:
+                    yield Recorded(topic, kind, time, data)
+
+    def deserialize(self, message: Recorded) -> Any:
+        """Return the message as an object with the fields of its type."""
+        if self._readers:
+            return self._readers[0].deserialize(message.data, message.type)
+        return _TYPESTORE.deserialize_cdr(message.data, message.type)
+
+    def cdr(self, message: Recorded) -> bytes:
+        """Return the message in ROS 2's serialisation."""
+        if not self.ros1:
+            return message.data
+        return bytes(self._readers[0].typestore.ros1_to_cdr(message.data, message.type))
+
+
+def is_bag(path: Path) -> bool:
+    """Tell whether the path looks like a bag: by its suffix, or by the files in the folder."""
+    if path.is_dir():
+        return (path / "metadata.yaml").is_file() or any(
+            file.suffix in SUFFIXES[:2] for file in path.iterdir() if file.is_file()
+        )
+    return path.suffix in SUFFIXES
+
+
+def _open_readers(path: Path) -> tuple[list[AnyReader], list[Path]]:
+    """Return the readers of the files that open, and the MCAP files that are cut off."""
+    if not path.exists():
+        raise InputError(f"{path}: no such bag: expected a rosbag2 folder or a .mcap, .db3 or .bag file")
+    if path.is_dir() and (path / "metadata.yaml").is_file():
+        reader, _ = _try_reader(path)
+        if reader:
+            return [reader], []
+    # a recorder that was killed leaves no metadata.yaml, or one file that is cut
+    files = (
+        sorted(file for file in path.iterdir() if file.suffix in SUFFIXES[:2]) if path.is_dir() else [path]
+    )
+    readers, cut = [], []
+    for file in files:
+        reader, error = _try_reader(file)
+        if reader:
+            readers.append(reader)
+        elif file.suffix == ".mcap" and next(read_cut_mcap(file), None):
+            cut.append(file)
+        else:
+            raise InputError(
+                f"{file}: damaged or not a bag ({error}): repair it (rosbag reindex, mcap recover)"
+            )
+    if not readers and not cut:
+        raise InputError(f"{path}: no .mcap or .db3 file in it: expected a rosbag2 folder")
+    return readers, cut
+
+
+def _try_reader(path: Path) -> tuple[AnyReader | None, str]:
+    try:
+        reader = AnyReader([path], default_typestore=_TYPESTORE)
+        reader.open()
+    except Exception as error:  # a damaged file raises whatever its parser stumbles over
+        return None, (str(error).splitlines() or [type(error).__name__])[0]
+    return reader, ""
+
+
+def choose_topic(bag: BagFile, kinds: tuple[str, ...], named: str | None, option: str) -> str:
+    """Return the bag's topic of these message types: the named one, or the only one.
+
+    Raises InputError with the bag's topics where there is none or more than one.
+    """
+    fitting = sorted(
+        topic for topic, kind in bag.topics.items() if kind in kinds and "compressedDepth" not in topic
+    )
+    wanted = " or ".join(kinds)
+    if named is not None:
+        if named not in fitting:
+            raise InputError(f"{bag.path}: no {wanted} on '{named}': there is {', '.join(fitting) or 'none'}")
+        return named
+    if not fitting:
+        others = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items())) or "nothing"
+        raise InputError(f"{bag.path}: no {wanted} in it: it holds {others}")
+    if len(fitting) > 1:
+        raise InputError(f"{bag.path}: more than one {wanted}: choose with {option}: {', '.join(fitting)}")
+    return fitting[0]
+
+
+def reference(path: Path, topic: str, time: int) -> str:
+    """Name one message of a bag, as the table's `image` column does."""
+    return f"{path}:{topic}@{time}"
+
+
+def header_stamp(message: Any, recorded: Recorded) -> int:
+    """Return nanoseconds of a message's header; when it was logged, where its driver stamps nothing."""
+    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec) or recorded.time
+
+
+def read_bag(
+    path: Path,
+    image_topic: str | None = None,
+    fix_topic: str | None = None,
+    max_fix_gap: float = 2.0,
+    spacing: float = 1.0,
+) -> GeotaggedImages:
+    """Read a drive: images geotagged by the fixes recorded beside them.
+
+    Images before the first fix, after the last, or in a gap between fixes are left out, and counted in the
+    log. Pixels are read when they are asked for; asking in order is fast.
+
+    Args:
+        path: rosbag2 folder, .mcap, .db3 or ROS 1 .bag.
+        image_topic: of Image or CompressedImage; found where there is only one.
+        fix_topic: of NavSatFix; likewise.
+        max_fix_gap: seconds between two fixes above which images between them are left out.
+        spacing: metres driven from one keyframe to the next; 0 keeps every image.
+    """
+    bag = BagFile(path)
+    image_topic = choose_topic(bag, (RAW, COMPRESSED), image_topic, "--image-topic")
+    fix_topic = choose_topic(bag, (FIX,), fix_topic, "--fix-topic")
+    drive = _scan(bag, image_topic, fix_topic)
+    fix_stamps, fixes = drive.track()
+    if not len(fix_stamps):
+        raise InputError(f"{path}: none of {drive.no_fix} messages on {fix_topic} has a fix: record with GPS")
+    if not drive.stamps:
+        raise InputError(f"{path}: no message on {image_topic}")
+    order = np.argsort(drive.stamps, kind="stable")
+    stamps, times = np.asarray(drive.stamps, np.int64)[order], np.asarray(drive.times, np.int64)[order]
+    positions, outside, gap = interpolate(fix_stamps, fixes, stamps, max_fix_gap)
+    known = np.flatnonzero(~outside & ~gap)
+    if not len(known):
+        raise InputError(
+            f"{path}: no image between two fixes: images {_span(stamps)}, fixes {_span(fix_stamps)}, "
+            f"gaps above {max_fix_gap:g} s left out: are camera and GPS on one clock?"
+        )
+    origin = Datum(*fixes[0, :2])
+    enu = to_enu(positions[known, 0], positions[known, 1], 0.0, origin)[:, :2]
+    headings = track_heading(enu)
+    kept = keyframes(enu, spacing)
+    logger.info(
+        "%s: %d of %d images kept, one each %g m (%d outside the fixes, %d in gaps over %g s, "
+        "%d between keyframes); %d messages without a fix",
+        *(path, len(kept), len(stamps), spacing, outside.sum(), gap.sum(), max_fix_gap),
+        *(len(known) - len(kept), drive.no_fix),
+    )
+    chosen = known[kept]
+    rows = make_rows(
+        str(path),
+        image=[reference(path, image_topic, time) for time in times[chosen]],
+        latitude=positions[chosen, 0],
+        longitude=positions[chosen, 1],
+        altitude=positions[chosen, 2],
+        heading=headings[kept],
+        stamp=stamps[chosen],
+        session=np.full(len(chosen), path.stem),
+    )
+    reader = _ImageReader(bag, image_topic)
+    return GeotaggedImages(rows, lambda row: reader.read(int(times[chosen[row]])))
+
+
+@dataclass
+class _Drive:
+    """What one pass over a bag gathers."""
+
+    stamps: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    fixes: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    no_fix: int = 0
+
+    def track(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the (M,) stamps, rising, and (M, 3) positions of the fixes."""
+        stamps = sorted(self.fixes)
+        positions = np.array([self.fixes[stamp] for stamp in stamps]).reshape(-1, 3)
+        return np.asarray(stamps, np.int64), positions
+
+
+def _scan(bag: BagFile, image_topic: str, fix_topic: str) -> _Drive:
+    drive = _Drive()
+    for recorded in bag.messages({image_topic, fix_topic}):
+        message = bag.deserialize(recorded)
+        stamp = header_stamp(message, recorded)
+        if recorded.topic == image_topic:
+            drive.stamps.append(stamp)
+            drive.times.append(recorded.time)
+        elif _usable(message):
+            drive.fixes[stamp] = (message.latitude, message.longitude, message.altitude)
+        else:
+            drive.no_fix += 1
+    return drive
+
+
+def _usable(fix: Any) -> bool:
+    # NaN fails both comparisons; status -1 is NavSatStatus.STATUS_NO_FIX
+    return bool(fix.status.status >= 0 and abs(fix.latitude) <= 90 and abs(fix.longitude) <= 180)
+
+
+def _span(stamps: NDArray[np.int64]) -> str:
+    return f"from {stamps[0] / 1e9:.3f} to {stamps[-1] / 1e9:.3f} s"
+
+
+class _ImageReader:
+    """Reads single images of a topic; in rising order it goes through the bag once."""
+
+    #: Nanoseconds ahead up to which reading on beats opening the stream again.
+    NEAR = 10 * 10**9
+
+    def __init__(self, bag: BagFile, topic: str) -> None:
+        self._bag = bag
+        self._topic = topic
+        self._stream: Iterator[Recorded] = iter(())
+        self._position: int | None = None
+
+    def read(self, time: int) -> Image:
+        if self._position is None or not self._position < time < self._position + self.NEAR:
+            self._stream = self._bag.messages({self._topic}, start=time)
+        for recorded in self._stream:
+            self._position = recorded.time
+            if recorded.time == time:
+                return self._decode(recorded)
+        self._position = None
+        raise InputError(
+            f"{self._bag.path}: its image on {self._topic} at {time} ns is gone: did the bag change?"
+        )
+
+    def _decode(self, recorded: Recorded) -> Image:
+        message = self._bag.deserialize(recorded)
+        try:
+            if recorded.type == COMPRESSED:
+                return rgb_from_compressed(message.data)
+            return rgb_from_raw(message.data, message.height, message.width, message.step, message.encoding)
+        except InputError as error:
+            raise InputError(f"{self._bag.path}: {recorded.topic} at {recorded.time} ns: {error}") from error

@@ -1,0 +1,91 @@
+"""Drives out: images and fixes written as a rosbag2 bag (MCAP)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from vpr_ros.bag import COMPRESSED, FIX
+
+
+class DriveWriter:
+    """Writes a CompressedImage topic and NavSatFix topics; use it as a context.
+
+    Args:
+        folder: of the bag; must not exist.
+        image_topic: ends in /compressed by custom.
+        fix_topics: each a receiver of its own.
+        frame_id: of all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        image_topic: str = "/camera/image/compressed",
+        fix_topics: Sequence[str] = ("/gps/fix",),
+        frame_id: str = "camera",
+    ) -> None:
+        self._types = get_typestore(Stores.ROS2_JAZZY)
+        self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._topics = {image_topic: COMPRESSED} | dict.fromkeys(fix_topics, FIX)
+        self._image_topic = image_topic
+        self._frame_id = frame_id
+
+    def __enter__(self) -> DriveWriter:
+        self._writer.open()
+        self._connections = {
+            topic: self._writer.add_connection(topic, kind, typestore=self._types)
+            for topic, kind in self._topics.items()
+        }
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def image(self, stamp: int, data: bytes, form: str = "jpeg") -> None:
+        """Append an image file's bytes, stamped in nanoseconds."""
+        message = self._type(COMPRESSED)(
+            header=self._header(stamp), format=form, data=np.frombuffer(data, np.uint8)
+        )
+        self._write(self._image_topic, stamp, message)
+
+    def fix(self, topic: str, stamp: int, position: Sequence[float], std: float, status: int = 0) -> None:
+        """Append a fix.
+
+        Args:
+            topic: one of the fix topics.
+            stamp: nanoseconds.
+            position: WGS84 latitude, longitude (degrees), altitude (m).
+            std: metres, of each axis.
+            status: of NavSatStatus; -1 is no fix.
+        """
+        latitude, longitude, altitude = (float(value) for value in position)
+        message = self._type(FIX)(
+            header=self._header(stamp),
+            status=self._type("sensor_msgs/msg/NavSatStatus")(status=status, service=1),
+            latitude=latitude,
+            longitude=longitude,
+            altitude=altitude,
+            position_covariance=np.diag([std**2, std**2, std**2]).ravel(),
+            position_covariance_type=2,  # COVARIANCE_TYPE_DIAGONAL_KNOWN
+        )
+        self._write(topic, stamp, message)
+
+    def _type(self, name: str) -> Any:
+        return self._types.types[name]
+
+    def _header(self, stamp: int) -> object:
+        time = self._type("builtin_interfaces/msg/Time")(sec=stamp // 10**9, nanosec=stamp % 10**9)
+        return self._type("std_msgs/msg/Header")(stamp=time, frame_id=self._frame_id)
+
+    def _write(self, topic: str, stamp: int, message: object) -> None:
+        data = self._types.serialize_cdr(message, self._topics[topic])
+        self._writer.write(self._connections[topic], stamp, data)

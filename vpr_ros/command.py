@@ -1,0 +1,49 @@
+"""A typed function as a command: its signature is the command line, and a YAML file with --config."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from vpr_ros.errors import InputError
+
+
+def run(function: Callable[..., Any]) -> None:
+    """Call the function with what the command line says, then exit.
+
+    Exits with 2 and one line on bad input, and with 130 when interrupted.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    parser = ArgumentParser(description=(function.__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_function_arguments(function)
+    options = parser.parse_args([_underscored(argument) for argument in sys.argv[1:]])
+    options.pop("config")
+    try:
+        function(**parser.instantiate(options))
+    except InputError as error:
+        sys.exit(_fail(error))
+    except OSError as error:  # a full disk, a folder that may not be written
+        if error.filename is None and error.strerror is None:
+            raise
+        sys.exit(_fail(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _underscored(argument: str) -> str:
+    """Let an option be written --like-this as well as --like_this."""
+    name, equals, value = argument.partition("=")
+    return (
+        name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
+    )
+
+
+def _fail(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2

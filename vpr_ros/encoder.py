@@ -1,0 +1,225 @@
+"""Image to descriptor: trunk, pooling and whitening as one module; the weights file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import resize
+
+from vpr_ros.errors import InputError
+from vpr_ros.netvlad import MaxPooling, NetVLAD, Whitening
+from vpr_ros.trunks import IMAGENET_MEAN, IMAGENET_STD, build_trunk, trunk_spec
+
+#: Written into every weights file; a file with a higher number is refused.
+FORMAT = 1
+#: The model that ships with the package.
+DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "alexnet-netvlad-256.safetensors"
+#: Longer side to shorter side above which an image is refused: resized, it would grow without bound.
+MAX_ASPECT = 8.0
+POOLINGS = ("netvlad", "max")
+_METADATA_KEY = "vpr_ros"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What an encoder is made of; together with its tensors it fixes every descriptor."""
+
+    trunk: str = "alexnet"
+    pooling: str = "netvlad"
+    clusters: int = 64  # K; 0 for max pooling
+    dimension: int = 0  # P after whitening; 0 without whitening
+    input_size: int = 480  # shorter side, in pixels, that images are resized to
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # of RGB in 0-1
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+class Encoder(nn.Module):
+    """Trunk, pooling and, where wanted, whitening.
+
+    Shape:
+        - Input: (B, 3, H, W) RGB, uint8 in 0-255 or floating point in 0-1, of any size that the trunk takes.
+        - Output: (B, P) of unit length; without whitening P is K * D, or D for max pooling.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        depth = trunk_spec(architecture.trunk).depth
+        self.trunk = build_trunk(architecture.trunk)
+        self.pooling: nn.Module
+        if architecture.pooling == "netvlad":
+            self.pooling = NetVLAD(depth, architecture.clusters)
+            pooled = depth * architecture.clusters
+        elif architecture.pooling == "max":
+            self.pooling = MaxPooling()
+            pooled = depth
+        else:
+            raise InputError(
+                f"unknown pooling '{architecture.pooling}': expected one of {', '.join(POOLINGS)}"
+            )
+        self.whitening = Whitening(pooled, architecture.dimension) if architecture.dimension else None
+        self.dimension = architecture.dimension or pooled
+        self.register_buffer("mean", torch.tensor(architecture.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(architecture.std).view(3, 1, 1), persistent=False)
+
+    def local(self, images: Tensor) -> Tensor:
+        """Return the (B, D, H', W') conv5 map, before normalisation."""
+        if not images.is_floating_point():
+            images = images.to(self.mean.dtype) / 255
+        features: Tensor = self.trunk((images - self.mean) / self.std)
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self.pooling(self.local(images))
+        descriptors: Tensor = self.whitening(pooled) if self.whitening is not None else pooled
+        return descriptors
+
+    def fit_size(self, images: Tensor) -> Tensor:
+        """Resize (..., 3, H, W) images so that their shorter side is the encoder's input size.
+
+        Places are found again by another camera only if both are seen at about the same scale.
+        """
+        height, width = images.shape[-2:]
+        if max(height, width) > MAX_ASPECT * min(height, width):
+            raise InputError(f"image of {width}x{height}: expected sides of at most {MAX_ASPECT:g} to 1")
+        if min(height, width) == self.architecture.input_size:
+            return images
+        resized: Tensor = resize(images, [self.architecture.input_size], antialias=True)
+        return resized
+
+    def fingerprint(self) -> str:
+        """Return a sha256 that changes whenever any descriptor could: of architecture and tensors."""
+        digest = hashlib.sha256(json.dumps(asdict(self.architecture), sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            # through half precision, so that a file stored as halves has its float32 twin's fingerprint
+            digest.update(_bytes(tensor.detach().cpu().half()))
+        return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    return tensor.contiguous().view(torch.uint8).numpy()
+
+
+def save_encoder(encoder: Encoder, file: Path, trained_on: str, half: bool = False) -> None:
+    """Write a weights file, whole or not at all.
+
+    Args:
+        encoder: what is written.
+        file: ends in .safetensors.
+        trained_on: in words, for whoever finds the file in a year.
+        half: store half precision.
+    """
+    metadata = {"format": FORMAT, **asdict(encoder.architecture)}
+    metadata |= {"trained_on": trained_on, "version": project_version()}
+    tensors = {
+        name: (tensor.half() if half else tensor).detach().cpu().contiguous()
+        for name, tensor in encoder.state_dict().items()
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(metadata)})
+    with partial.open("rb") as written:
+        os.fsync(written.fileno())
+    partial.replace(file)
+
+
+def load_encoder(file: Path = DEFAULT_WEIGHTS) -> Encoder:
+    """Open a weights file, as float32 on the CPU, ready to encode.
+
+    Nothing in the file is executed. Raises InputError for a file that is missing, damaged, or of another
+    program.
+    """
+    expected = "expected weights written by training/train.py"
+    if not file.is_file():
+        raise InputError(f"{file}: no such weights file: {expected}")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = json.loads((opened.metadata() or {}).get(_METADATA_KEY, "null"))
+            tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"{file}: damaged or not safetensors ({error}): {expected}; copy it again"
+        ) from error
+    architecture = _read_architecture(metadata, file)
+    encoder = Encoder(architecture)
+    _check_tensors(tensors, encoder.state_dict(), file)
+    encoder.load_state_dict(tensors)
+    return encoder.eval().requires_grad_(False)
+
+
+def weights_metadata(file: Path) -> dict[str, Any]:
+    """Return what the weights file says of itself: architecture, trained_on, version."""
+    with safe_open(file, framework="pt") as opened:
+        metadata: dict[str, Any] = json.loads((opened.metadata() or {}).get(_METADATA_KEY, "{}"))
+    return metadata
+
+
+def _read_architecture(metadata: object, file: Path) -> Architecture:
+    if not isinstance(metadata, dict):
+        raise InputError(
+            f"{file}: not a vpr_ros weights file (no '{_METADATA_KEY}' metadata): import it first"
+        )
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{file}: weights format {metadata.get('format')}, this version reads {FORMAT}: "
+            f"install vpr_ros {metadata.get('version')} or newer"
+        )
+    try:
+        given = {field.name: metadata[field.name] for field in fields(Architecture)}
+        given |= {key: tuple(float(value) for value in given[key]) for key in ("mean", "std")}
+        given |= {key: int(given[key]) for key in ("clusters", "dimension", "input_size")}
+        _check_ranges(given)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: its metadata is not usable ({error}): train or import it again") from error
+    return Architecture(**given)
+
+
+def _check_ranges(given: Mapping[str, Any]) -> None:
+    # sizes from a file are bounded before anything of that size is allocated
+    bounds = {"clusters": (0, 4096), "dimension": (0, 65536), "input_size": (64, 4096)}
+    for key, (low, high) in bounds.items():
+        if not low <= given[key] <= high:
+            raise ValueError(f"{key} is {given[key]}, expected {low} to {high}")
+    if len(given["mean"]) != 3 or len(given["std"]) != 3 or min(given["std"]) <= 0:
+        raise ValueError("mean and std are three numbers each, std positive")
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], file: Path) -> None:
+    for name, tensor in expected.items():
+        if name not in tensors:
+            raise InputError(
+                f"{file}: has no tensor '{name}': weights of another architecture, or incomplete"
+            )
+        if tensors[name].shape != tensor.shape:
+            raise InputError(
+                f"{file}: '{name}' is {tuple(tensors[name].shape)}, its metadata says {tuple(tensor.shape)}"
+            )
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise InputError(f"{file}: '{name}' holds values that are not finite: train it again")
+    if unknown := sorted(set(tensors) - set(expected)):
+        raise InputError(f"{file}: has a tensor '{unknown[0]}' that its metadata does not explain")
+
+
+def project_version() -> str:
+    """Return the installed version of vpr_ros."""
+    try:
+        return version("vpr_ros")
+    except PackageNotFoundError:  # run from a checkout
+        return "0.0.0"

@@ -1,0 +1,143 @@
+"""A folder of images, geotagged by images.csv or by their EXIF, as a table."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from fractions import Fraction
+from pathlib import Path
+
+from PIL import ExifTags, Image as PillowImage, UnidentifiedImageError
+
+from vpr_ros.errors import InputError
+from vpr_ros.geotagged import COLUMNS, GeotaggedImages, Image, Rows, make_rows
+from vpr_ros.pixels import rgb_from_compressed
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+TABLE = "images.csv"
+
+
+def read_folder(folder: Path) -> GeotaggedImages:
+    """Read a folder's images.csv or, without one, the EXIF geotags of the images below it."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder: expected images with {TABLE} or with EXIF geotags")
+    table = folder / TABLE
+    rows = _read_table(table) if table.is_file() else _read_exif(folder)
+    return GeotaggedImages(rows, lambda row: read_image(folder / str(rows["image"][row])))
+
+
+def read_image(file: Path) -> Image:
+    """Return an image file as (H, W, 3) RGB, upright by its EXIF orientation."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such image")
+    try:
+        return rgb_from_compressed(file.read_bytes())
+    except InputError as error:
+        raise InputError(f"{file}: {error}: remove it or copy it again") from error
+
+
+def _read_table(file: Path) -> Rows:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
+            names = list(reader.fieldnames or [])
+            lines = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: not a csv table in UTF-8 ({error})") from error
+    if missing := [name for name in ("image", "latitude", "longitude") if name not in names]:
+        raise InputError(f"{file}: no column '{missing[0]}': expected {', '.join(COLUMNS)}")
+    if not lines:
+        raise InputError(f"{file}: no row: expected one for each image")
+    columns = {
+        name: [_cell(line, name, file, number) for number, line in enumerate(lines, 2)] for name in names
+    }
+    for image in columns["image"]:
+        if Path(str(image)).is_absolute() or ".." in Path(str(image)).parts:
+            raise InputError(f"{file}: image '{image}' lies outside the folder: expected a path below it")
+    return make_rows(str(file), **{name: columns[name] for name in COLUMNS if name in columns})
+
+
+def _cell(line: dict[str, str], name: str, file: Path, number: int) -> object:
+    kind, default = COLUMNS.get(name, ("U", ""))
+    text = (line[name] or "").strip()
+    try:
+        if kind == "U":
+            return text
+        if not text:
+            if default is None:
+                raise ValueError("empty")
+            return default
+        return int(text) if kind == "i8" else float(text)
+    except ValueError as error:
+        raise InputError(f"{file}:{number}: {name} is '{text}': expected a number") from error
+
+
+def _read_exif(folder: Path) -> Rows:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise InputError(f"{folder}: no images here: expected {TABLE} or image files with EXIF geotags")
+    records = [record for file in files for record in _exif_record(file, folder)]
+    if not records:
+        raise InputError(f"{folder}: none of its {len(files)} images has an EXIF geotag: add {TABLE}")
+    if len(records) < len(files):
+        logger.warning("%s: %d images without an EXIF geotag left out", folder, len(files) - len(records))
+    columns = {name: [record[name] for record in records] for name in records[0]}
+    return make_rows(str(folder), **columns)
+
+
+def _exif_record(file: Path, folder: Path) -> Iterator[dict[str, object]]:
+    """Yield the row of one image, or nothing where it has no geotag."""
+    try:
+        with PillowImage.open(file) as opened:
+            exif = opened.getexif()
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"{file}: does not decode as an image: remove it or copy it again") from error
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef) == "S")
+    longitude = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef) == "W")
+    if math.isnan(latitude) or math.isnan(longitude):
+        return
+    below_sea = gps.get(ExifTags.GPS.GPSAltitudeRef) in (1, b"\x01")
+    altitude = _number(gps.get(ExifTags.GPS.GPSAltitude))
+    yield {
+        "image": file.relative_to(folder).as_posix(),
+        "latitude": latitude,
+        "longitude": longitude,
+        "altitude": -altitude if below_sea else altitude,
+        "heading": _number(gps.get(ExifTags.GPS.GPSImgDirection)),
+        "stamp": _stamp(exif),
+        "session": "/".join(file.relative_to(folder).parts[:-1]),
+    }
+
+
+def _degrees(parts: object, negative: bool) -> float:
+    if not isinstance(parts, tuple) or len(parts) != 3:
+        return math.nan
+    degrees = sum(_number(part) / 60**power for power, part in enumerate(parts))
+    return -degrees if negative else degrees
+
+
+def _number(value: object) -> float:
+    """Return an EXIF rational as a float; 0/0 and anything else that is none is unknown."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _stamp(exif: PillowImage.Exif) -> int:
+    """Return nanoseconds of the time taken; the camera's clock is read as UTC, 0 where it is unknown."""
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    text = str(details.get(ExifTags.Base.DateTimeOriginal, exif.get(ExifTags.Base.DateTime, "")))
+    fraction = str(details.get(ExifTags.Base.SubsecTimeOriginal, "")).strip() or "0"
+    try:
+        taken = datetime.strptime(text, "%Y:%m:%d %H:%M:%S").replace(tzinfo=timezone.utc)
+        return int(taken.timestamp()) * 10**9 + int(Fraction(f"0.{fraction}") * 10**9)
+    except ValueError:
+        return 0

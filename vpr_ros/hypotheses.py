@@ -1,0 +1,148 @@
+"""A search result to hypotheses: where the robot may be, how sure, and whether it is none of them.
+
+What a similarity is worth depends on the map: in a corridor all places look alike. So a similarity counts
+as its score, the number of standard deviations above the similarity of unrelated places of the map. Each
+retrieved place weighs exp(score / temperature). The best of N unrelated places scores about sqrt(2 ln N);
+"none of them" weighs as much as a place that is `none_margin` above that. Places near each other, and looking
+the same way, make one hypothesis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.errors import InputError
+from vpr_ros.geodesy import heading_to_yaw, to_geodetic, wrap
+from vpr_ros.place_map import PlaceMap
+
+Array = NDArray[np.float64]
+
+#: Views that differ by more than this, in radians, are not one place seen twice.
+SAME_VIEW = np.pi / 2
+
+
+@dataclass(frozen=True)
+class Belief:
+    """How similarities become probabilities and covariances; the defaults are not calibrated."""
+
+    temperature: float = 0.7  # score over which a weight falls by e
+    none_margin: float = 1.0  # score above the best unrelated place's at which a place is as likely as "none"
+    cluster_radius: float = 15.0  # metres around the best place within which others support it
+    view_std: float = 3.0  # metres by which places are recognised from beside where they were taken
+    vertical_std: float = 5.0  # metres; the geotags' altitude is their worst axis
+    yaw_std: float = 0.35  # radians by which a view recognised may be turned
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "cluster_radius", "view_std", "vertical_std", "yaw_std"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}: expected a positive number")
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """Where the robot may be.
+
+    Attributes:
+        enu: (3,) metres in the map's local frame.
+        geodetic: (3,) WGS84 latitude, longitude (degrees), altitude (m).
+        covariance: (3, 3) m^2, east-north-up, positive definite.
+        yaw: radians, 0 = east, counter-clockwise; NaN where no place behind it has a heading.
+        yaw_variance: rad^2; NaN likewise.
+        probability: that the robot is there.
+        places: numbers of the places behind it, the most similar first.
+    """
+
+    enu: Array
+    geodetic: Array
+    covariance: Array
+    yaw: float
+    yaw_variance: float
+    probability: float
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """All of a query's hypotheses, the most probable first; with `none` their probabilities sum to one."""
+
+    ranked: Sequence[Hypothesis]
+    none: float
+
+
+def gather(
+    similarities: NDArray[np.float32], places: NDArray[np.int64], place_map: PlaceMap, belief: Belief
+) -> Hypotheses:
+    """Turn the (k,) similarities, falling, and place numbers of one query into hypotheses."""
+    scores = (similarities - place_map.unrelated.mean) / place_map.unrelated.std
+    none = math.sqrt(2 * math.log(max(len(place_map), 2))) + belief.none_margin
+    logits = np.append(scores, none).astype(np.float64) / belief.temperature
+    weights = np.exp(logits - logits.max())
+    weights /= weights.sum()
+    enu = place_map.enu[places]
+    yaw = heading_to_yaw(place_map.places["heading"][places])
+    ranked = [
+        _hypothesis(members, weights[:-1], enu, yaw, places, place_map, belief)
+        for members in _clusters(enu, yaw, belief.cluster_radius)
+    ]
+    ranked.sort(key=lambda hypothesis: -hypothesis.probability)
+    return Hypotheses(ranked, float(weights[-1]))
+
+
+def _clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
+    """Return groups of rows, each around its best row; a chain of places along a road does not grow one."""
+    free = np.ones(len(enu), bool)
+    groups = []
+    while free.any():
+        best = int(np.argmax(free))
+        near = np.linalg.norm(enu[:, :2] - enu[best, :2], axis=1) <= radius
+        turned = np.abs(wrap(yaw - yaw[best])) > SAME_VIEW  # False where either heading is unknown
+        group = np.flatnonzero(free & near & ~turned)
+        free[group] = False
+        groups.append(group)
+    return groups
+
+
+def _hypothesis(
+    members: NDArray[np.intp],
+    weights: Array,
+    enu: Array,
+    yaw: Array,
+    places: NDArray[np.int64],
+    place_map: PlaceMap,
+    belief: Belief,
+) -> Hypothesis:
+    probability = float(weights[members].sum())
+    # a cluster far below the best one has weights that vanish: its shape is that of equal ones
+    share = weights[members] / probability if probability > 0 else np.full(len(members), 1 / len(members))
+    mean = share @ enu[members]
+    offset = enu[members] - mean
+    # spread of the places, error of their geotags, distance to the next place, and of the view itself
+    floor = place_map.geotag_std**2 + place_map.spacing**2 / 12 + belief.view_std**2
+    covariance = (share[:, None] * offset).T @ offset
+    covariance += np.diag([floor, floor, place_map.geotag_std**2 + belief.vertical_std**2])
+    mean_yaw, yaw_variance = _mean_yaw(yaw[members], share, belief.yaw_std)
+    return Hypothesis(
+        enu=mean,
+        geodetic=to_geodetic(mean, place_map.datum),
+        covariance=covariance,
+        yaw=mean_yaw,
+        yaw_variance=yaw_variance,
+        probability=probability,
+        places=tuple(int(place) for place in places[members]),
+    )
+
+
+def _mean_yaw(yaw: Array, share: Array, floor: float) -> tuple[float, float]:
+    """Return the circular mean and a variance, or NaN where no yaw is known."""
+    known = ~np.isnan(yaw)
+    if not known.any() or not share[known].sum() > 0:
+        return float("nan"), float("nan")
+    resultant = (share[known] * np.exp(1j * yaw[known])).sum() / share[known].sum()
+    # -2 ln R is the variance of the wrapped normal distribution of that resultant length
+    spread = -2 * np.log(np.clip(np.abs(resultant), 1e-6, 1.0))
+    return float(np.angle(resultant)), float(spread + floor**2)

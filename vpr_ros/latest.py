@@ -1,0 +1,38 @@
+"""Latest frame wins: a place for one item, where a newer one replaces one that nobody took."""
+
+from __future__ import annotations
+
+from threading import Condition
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Latest(Generic[Item]):
+    """Hands items from one thread to another; a slow taker sees fewer, never older ones."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._item: Item | None = None
+        self._closed = False
+
+    def put(self, item: Item) -> bool:
+        """Leave an item; tell whether it replaced one that was not taken."""
+        with self._changed:
+            replaced = self._item is not None
+            self._item = item
+            self._changed.notify()
+            return replaced
+
+    def take(self) -> Item | None:
+        """Wait for an item and take it; None once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._item is not None or self._closed)
+            item, self._item = self._item, None
+            return None if self._closed else item
+
+    def close(self) -> None:
+        """Let every `take`, now and later, return None."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

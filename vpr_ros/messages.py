@@ -1,0 +1,186 @@
+"""ROS messages to and from arrays and hypotheses. The message packages are needed here; rclpy is not."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+from geometry_msgs.msg import Pose, PoseArray, PoseWithCovarianceStamped, Quaternion
+from numpy.typing import NDArray
+from sensor_msgs.msg import (
+    CompressedImage,
+    Image as ImageMessage,
+    NavSatFix,
+    NavSatStatus,
+    PointCloud2,
+    PointField,
+)
+from std_msgs.msg import Header
+
+from vpr_ros.errors import InputError
+from vpr_ros.geotagged import Image
+from vpr_ros.hypotheses import Hypotheses, Hypothesis
+from vpr_ros.pixels import UnknownEncoding, rgb_from_compressed, rgb_from_raw, view_rows
+
+#: Variance, rad^2, of an angle that an image match says nothing about: finite, as filters demand.
+UNKNOWN_ANGLE = math.pi**2
+
+#: What a point of ~/hypotheses holds: metres in the map frame, WGS84 degrees, radians, and the number of the
+#: most similar place behind it.
+POINT = np.dtype(
+    [
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("latitude", "<f8"),
+        ("longitude", "<f8"),
+        ("yaw", "<f4"),
+        ("probability", "<f4"),
+        ("place", "<u4"),
+    ]
+)
+_FIELD_TYPES = {"<f4": PointField.FLOAT32, "<f8": PointField.FLOAT64, "<u4": PointField.UINT32}
+
+
+def image_to_rgb(message: ImageMessage) -> Image:
+    """Return (H, W, 3) RGB of an Image message: 8-bit ones viewed in place, the rest through cv_bridge.
+
+    Raises InputError for a wrong step, a short buffer, or an encoding that is not of a picture.
+    """
+    try:
+        return rgb_from_raw(message.data, message.height, message.width, message.step, message.encoding)
+    except UnknownEncoding:
+        return _through_cv_bridge(message)
+
+
+def _through_cv_bridge(message: ImageMessage) -> Image:
+    # imported here: few cameras need it, and its import costs as much as the whole start of the node
+    from cv_bridge import CvBridge, CvBridgeError  # noqa: PLC0415
+
+    bridge = CvBridge()
+    try:
+        depth, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
+        sample = np.dtype(depth)
+        rows = view_rows(
+            message.data, message.height, message.width, message.step, sample.itemsize * channels
+        )
+        if message.is_bigendian:  # the pure Python cv_bridge refuses it
+            rows = np.ascontiguousarray(rows).view(sample).byteswap().view(np.uint8)
+        # without its padding, which the pure Python cv_bridge reads as pixels
+        packed = SimpleNamespace(
+            height=message.height,
+            width=message.width,
+            encoding=message.encoding,
+            is_bigendian=False,
+            step=rows.shape[1],
+            data=np.ascontiguousarray(rows).tobytes(),
+        )
+        converted = bridge.imgmsg_to_cv2(packed, "rgb8")
+    except InputError:
+        raise
+    except (CvBridgeError, cv2.error, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"encoding '{message.encoding[:40]}' is none that converts to RGB ({type(error).__name__})"
+        ) from error
+    return np.asarray(converted, np.uint8)
+
+
+def compressed_to_rgb(message: CompressedImage) -> Image:
+    """Return (H, W, 3) RGB of a CompressedImage message."""
+    return rgb_from_compressed(message.data)
+
+
+def compressed_from_rgb(image: Image, header: Header) -> CompressedImage:
+    """Return the RGB image as JPEG."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return CompressedImage(header=header, format="jpeg", data=data.tobytes())
+
+
+def stamp_to_ns(stamp: Any) -> int:
+    """Return a builtin_interfaces/Time as nanoseconds."""
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+
+
+def fix_from_hypothesis(hypothesis: Hypothesis, header: Header) -> NavSatFix:
+    """Return the hypothesis as a fix; its altitude is always finite, which navsat_transform needs."""
+    latitude, longitude, altitude = (float(value) for value in hypothesis.geodetic)
+    return NavSatFix(
+        header=header,
+        status=NavSatStatus(status=NavSatStatus.STATUS_FIX, service=0),
+        latitude=latitude,
+        longitude=longitude,
+        altitude=altitude,
+        position_covariance=hypothesis.covariance.ravel(),
+        position_covariance_type=NavSatFix.COVARIANCE_TYPE_APPROXIMATED,
+    )
+
+
+def pose_from_hypothesis(hypothesis: Hypothesis, header: Header) -> PoseWithCovarianceStamped:
+    """Return the hypothesis as a pose in the map frame; a yaw that is not known has a wide variance."""
+    message = PoseWithCovarianceStamped(header=header)
+    message.pose.pose = _pose(hypothesis)
+    covariance = np.diag([0.0, 0.0, 0.0, UNKNOWN_ANGLE, UNKNOWN_ANGLE, UNKNOWN_ANGLE])
+    covariance[:3, :3] = hypothesis.covariance
+    if not math.isnan(hypothesis.yaw_variance):
+        covariance[5, 5] = min(hypothesis.yaw_variance, UNKNOWN_ANGLE)
+    message.pose.covariance = covariance.ravel()
+    return message
+
+
+def poses_from_hypotheses(hypotheses: Hypotheses, header: Header) -> PoseArray:
+    """Return all hypotheses, ranked, as poses for RViz."""
+    return PoseArray(header=header, poses=[_pose(hypothesis) for hypothesis in hypotheses.ranked])
+
+
+def _pose(hypothesis: Hypothesis) -> Pose:
+    pose = Pose()
+    pose.position.x, pose.position.y, pose.position.z = (float(value) for value in hypothesis.enu)
+    yaw = 0.0 if math.isnan(hypothesis.yaw) else hypothesis.yaw
+    pose.orientation = Quaternion(z=math.sin(yaw / 2), w=math.cos(yaw / 2))
+    return pose
+
+
+def cloud_from_hypotheses(hypotheses: Hypotheses, header: Header) -> PointCloud2:
+    """Return all hypotheses, ranked, as points with the fields of POINT."""
+    points = np.array(
+        [
+            (
+                *hypothesis.enu,
+                *hypothesis.geodetic[:2],
+                hypothesis.yaw,
+                hypothesis.probability,
+                hypothesis.places[0],
+            )
+            for hypothesis in hypotheses.ranked
+        ],
+        POINT,
+    )
+    names = POINT.fields or {}
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=[
+            PointField(name=name, offset=offset, datatype=_FIELD_TYPES[kind.str], count=1)
+            for name, (kind, offset, *_) in names.items()
+        ],
+        is_bigendian=False,
+        point_step=POINT.itemsize,
+        row_step=POINT.itemsize * len(points),
+        data=points.tobytes(),
+        is_dense=False,  # an unknown yaw is NaN
+    )
+
+
+def points_from_cloud(message: PointCloud2) -> NDArray[np.void]:
+    """Return the (N,) points, of dtype POINT, of a ~/hypotheses message."""
+    if message.point_step != POINT.itemsize or [field.name for field in message.fields] != list(
+        POINT.names or ()
+    ):
+        raise InputError(
+            f"points with the fields {[field.name for field in message.fields]}: expected {POINT.names}"
+        )
+    return np.frombuffer(bytes(message.data), POINT)

@@ -1,0 +1,109 @@
+"""The node's parameters: names, defaults, descriptions and ranges."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from vpr_ros.engine import DEVICES
+from vpr_ros.errors import InputError
+from vpr_ros.hypotheses import Belief
+
+
+def _parameter(
+    default: Any, text: str, low: float | None = None, high: float | None = None, choices: str = ""
+) -> Any:
+    return field(default=default, metadata={"text": text, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One field a parameter of the node; what each means is its description."""
+
+    map: str = _parameter("", "Map folder, written by training/build_map.py")
+    weights: str = _parameter("", "Weights file that the map was built with; empty: the model that ships")
+    device: str = _parameter(
+        "auto", "Where images are encoded; auto: the GPU where there is one", choices="auto|cuda|cpu"
+    )
+    compressed: bool = _parameter(
+        False, "Subscribe image/compressed (CompressedImage) instead of image (Image)"
+    )
+    reliability: str = _parameter(
+        "best_effort",
+        "Of the image subscription; reliable matches only a reliable camera",
+        choices="best_effort|reliable",
+    )
+    map_frame: str = _parameter(
+        "map", "Frame of ~/pose and ~/hypotheses: east-north-up about the map's datum"
+    )
+    fix_frame: str = _parameter("", "Frame of ~/fix; empty: the image's frame_id")
+    k: int = _parameter(20, "Places retrieved for each image", 1, 1000)
+    min_probability: float = _parameter(
+        0.5, "Probability from which the best hypothesis is published as ~/fix and ~/pose", 0.0, 1.0
+    )
+    temperature: float = _parameter(
+        Belief.temperature, "Score (see vpr_ros/hypotheses.py) over which the weight of a place falls by e", 0.01, 100.0
+    )
+    none_margin: float = _parameter(
+        Belief.none_margin, "Score above the best unrelated place's that is as likely as none of them", -100.0, 100.0
+    )
+    cluster_radius: float = _parameter(
+        Belief.cluster_radius, "Metres around the best place within which others support it", 0.1, 1000.0
+    )
+    view_std: float = _parameter(
+        Belief.view_std,
+        "Metres, standard deviation: how far beside a place it is still recognised",
+        0.01,
+        1000.0,
+    )
+
+    def __post_init__(self) -> None:
+        if not self.map:
+            raise InputError("parameter 'map' is empty: name a folder written by training/build_map.py")
+        if self.device.split(":")[0] not in DEVICES:
+            raise InputError(f"parameter 'device' is '{self.device}': expected one of {', '.join(DEVICES)}")
+        if self.reliability not in ("best_effort", "reliable"):
+            raise InputError(
+                f"parameter 'reliability' is '{self.reliability}': expected best_effort or reliable"
+            )
+
+    @property
+    def belief(self) -> Belief:
+        """What turns similarities into probabilities and covariances."""
+        return Belief(
+            temperature=self.temperature,
+            none_margin=self.none_margin,
+            cluster_radius=self.cluster_radius,
+            view_std=self.view_std,
+        )
+
+    @property
+    def map_folder(self) -> Path:
+        """The map's folder, ~ expanded."""
+        return Path(self.map).expanduser()
+
+
+def declare(node: Node) -> Parameters:
+    """Declare every parameter on the node and return their values; they are fixed while it runs."""
+    values = {
+        each.name: node.declare_parameter(each.name, each.default, _descriptor(each)).value
+        for each in fields(Parameters)
+        if each.default is not MISSING
+    }
+    return Parameters(**values)
+
+
+def _descriptor(each: Any) -> ParameterDescriptor:
+    text, low, high, choices = (each.metadata[key] for key in ("text", "low", "high", "choices"))
+    descriptor = ParameterDescriptor(description=text, read_only=True)
+    if choices:
+        descriptor.additional_constraints = f"one of {choices.replace('|', ', ')}"
+    if low is not None and isinstance(each.default, int):
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    elif low is not None:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+    return descriptor

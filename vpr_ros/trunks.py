@@ -1,0 +1,116 @@
+"""AlexNet and VGG-16, cropped at conv5 before its last ReLU, and where their ImageNet weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import torchvision.models as models
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vpr_ros.errors import InputError
+
+#: Per-channel statistics of the RGB input in 0-1 that torchvision's ImageNet classifiers were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TrunkSpec:
+    """One trunk: how torchvision builds it, and where it is cut."""
+
+    build: Callable[..., Any]
+    weights: Any
+    layers: int  # of torchvision's `features` that are kept; the last one is conv5
+    depth: int  # D, the channels of conv5
+
+
+TRUNKS = {
+    "alexnet": TrunkSpec(models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, layers=11, depth=256),
+    "vgg16": TrunkSpec(models.vgg16, models.VGG16_Weights.IMAGENET1K_V1, layers=29, depth=512),
+}
+
+
+def trunk_spec(name: str) -> TrunkSpec:
+    """Return the trunk of that name, or raise InputError with the names there are."""
+    if name not in TRUNKS:
+        raise InputError(f"unknown trunk '{name}': expected one of {', '.join(TRUNKS)}")
+    return TRUNKS[name]
+
+
+def build_trunk(name: str) -> nn.Sequential:
+    """Return the cropped trunk with random weights.
+
+    Shape:
+        - Input: (B, 3, H, W), normalised RGB, H and W of at least 63 (alexnet) or 16 (vgg16).
+        - Output: (B, D, H / 16, W / 16), about.
+    """
+    spec = trunk_spec(name)
+    trunk: nn.Sequential = spec.build(weights=None).features[: spec.layers]
+    return trunk
+
+
+def load_imagenet_weights(trunk: nn.Sequential, name: str, file: Path | None = None) -> None:
+    """Fill a trunk with torchvision's ImageNet weights.
+
+    Args:
+        trunk: of `build_trunk(name)`.
+        name: of the trunk.
+        file: a safetensors file or state dict with torchvision's names ("features.0.weight", ...);
+            without it, torchvision's cache or download.
+    """
+    state = _read_state(file) if file else _fetch_state(name)
+    prefix = "features."
+    own = {key: state.get(prefix + key, state.get(key)) for key in trunk.state_dict()}
+    missing = [prefix + key for key, value in own.items() if value is None]
+    if missing:
+        raise InputError(
+            f"{file}: no {missing[0]} for trunk '{name}': expected the weights of torchvision's {name}"
+        )
+    tensors = {key: value.float() for key, value in own.items() if value is not None}
+    for key, value in trunk.state_dict().items():
+        if tensors[key].shape != value.shape:
+            raise InputError(
+                f"{file}: {prefix + key} is {tuple(tensors[key].shape)}, trunk '{name}' has "
+                f"{tuple(value.shape)}: expected the weights of torchvision's {name}"
+            )
+    trunk.load_state_dict(tensors)
+
+
+def _read_state(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file: expected trunk weights (safetensors or a state dict)")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise InputError(f"{file}: not readable as trunk weights ({_first_line(error)})") from error
+    except Exception as error:  # weights_only raises pickle.UnpicklingError for anything but tensors
+        raise InputError(f"{file}: holds more than tensors, refused: save its state dict alone") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{file}: holds a {type(state).__name__}: expected a state dict")
+    return state
+
+
+def _fetch_state(name: str) -> dict[str, Tensor]:
+    weights = trunk_spec(name).weights
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise InputError(
+            f"ImageNet weights of '{name}' could not be fetched ({_first_line(error)}): download {weights.url} "
+            f"on another machine and put it at {target}, or name a file with --trunk-weights"
+        ) from error
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
