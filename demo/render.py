@@ -1,23 +1,25 @@
 """Two drives through the town, as bags: `python -m demo.render --out DIR`.
 
-The second one is at dusk, in another lane, past other parked cars, and along a street that the first never saw.
+The second one is in the evening, in another lane, past other parked cars, and along a street that the first
+never saw.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from demo.town import DUSK, NOON, Light, Town, drive
+from demo.town import EVENING, NOON, Light, Town, drive
 from vpr_ros.atomic_folder import replacing
 from vpr_ros.bag_writer import DriveWriter
 from vpr_ros.command import run
 from vpr_ros.geodesy import Datum, to_geodetic
+from vpr_ros.pixels import compress
 
 #: Where the town lies: any place on earth would do.
 DATUM = Datum(52.0, 4.5, 30.0)
@@ -39,7 +41,7 @@ class Drive:
 
 
 FIRST = Drive("first", -1.8, NOON, 1, 1_750_000_000 * 10**9)
-SECOND = Drive("second", -0.6, DUSK, 2, 1_750_030_000 * 10**9)
+SECOND = Drive("second", -0.6, EVENING, 2, 1_750_030_000 * 10**9)
 
 
 def render_drives(out: Path, seed: int = 0) -> None:
@@ -63,11 +65,10 @@ def _write_drive(folder: Path, town: Town, each: Drive, seed: int) -> None:
     with DriveWriter(folder, fix_topics=(GPS, TRUTH)) as writer:
         for frame in tqdm(range(len(times)), desc=f"rendering the {each.name} drive", unit="frame"):
             stamp = each.start + int(times[frame] * 1e9)
-            image = town.render(
-                x[frame], y[frame], yaw[frame], each.light, cars_seed=each.cars, noise_seed=frame + each.cars * 10**6
-            )
-            _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
-            writer.image(stamp, data.tobytes())
+            pose = (x[frame], y[frame], yaw[frame])
+            noise = each.cars * 10**6 + frame
+            image = town.render(*pose, each.light, cars_seed=each.cars, noise_seed=noise)
+            writer.image(stamp, compress(image))
             writer.fix(TRUTH, stamp, to_geodetic(truth[frame], DATUM), 0.01)
             moved = truth[min(frame + 1, len(times) - 1)] - truth[frame]
             ahead = moved * GPS_DELAY * RATE / 1e9
@@ -76,10 +77,10 @@ def _write_drive(folder: Path, town: Town, each: Drive, seed: int) -> None:
 
 def _wandering(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return (count, 3) metres of error that wanders, as GPS's does, rather than jumping about."""
-    keep = np.exp(-1 / (RATE * GPS_MEMORY))
-    steps = rng.normal(0, GPS_STD, (count, 3)) * np.sqrt(1 - keep**2)
+    keep = math.exp(-1 / (RATE * GPS_MEMORY))
+    steps = rng.normal(0, GPS_STD, (count, 3)) * math.sqrt(1 - keep**2)
     steps[0] = rng.normal(0, GPS_STD, 3)
-    error = np.empty_like(steps)
+    error = np.empty((count, 3))
     error[0] = steps[0]
     for frame in range(1, count):
         error[frame] = keep * error[frame - 1] + steps[frame]

@@ -16,6 +16,7 @@ from demo import town_pictures as draw
 from demo.town_pictures import GABLE_EAVES, KINDS, Array, Colour, Image, Texture, pick
 from demo.town_view import (
     DUSK,
+    EVENING,
     GROUND_ORIGIN,
     GROUND_PPM,
     GROUND_SIZE,
@@ -29,7 +30,7 @@ from demo.town_view import (
     Wall,
 )
 
-__all__ = ["DUSK", "NOON", "Light", "Town", "drive"]
+__all__ = ["DUSK", "EVENING", "NOON", "Light", "Town", "drive"]
 
 ROAD_HALF, STREET_HALF, BUILDING_DEPTH = 5.0, 7.8, 8.5  # kerb and building line from the centreline, m
 TREES, SIGNS = 12, 4  # pictures; a lamp and its glow come between them

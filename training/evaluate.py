@@ -68,7 +68,7 @@ def evaluate(
     figures |= {"radius": radius, "queries": len(mapped), "unmapped": len(queries) - len(mapped)}
     figures |= {"places": len(place_map)}
     print(
-        f"{len(mapped)} queries, {len(place_map)} places, {radius:g} m; {figures['unmapped']} queries unmapped"
+        f"{len(mapped)} queries, {len(place_map)} places, {radius:g} m; {len(queries) - len(mapped)} unmapped"
     )
     print("  ".join(f"R@{n} {recalls[n]:.3f}" for n in NS))
     if json is not None:

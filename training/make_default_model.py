@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ def make_default_model(
     dimension: int = 256,
     input_size: int = 240,
     initialisation: str = "v1",
-    shrinkage: float = 3.0,
+    shrinkage: float = 1.0,
     crops: int = 0,
     seed: int = 0,
 ) -> None:
@@ -61,15 +62,11 @@ def make_default_model(
     encoder = Encoder(Architecture(trunk=trunk, clusters=clusters, input_size=input_size)).eval()
     load_imagenet_weights(encoder.trunk, trunk, trunk_weights)
     local = _local_descriptors(encoder, images, rng)
-    assert isinstance(encoder.pooling, NetVLAD)
-    encoder.pooling.initialise(local, initialisation, seed)
+    cast(NetVLAD, encoder.pooling).initialise(local, initialisation, seed)
     descriptors = _descriptors(encoder, images, crops, rng)
-    whitening = Whitening(descriptors.shape[1], dimension)
-    whitening.fit(descriptors, shrinkage)
     whitened = Encoder(replace(encoder.architecture, dimension=dimension))
     whitened.load_state_dict(encoder.state_dict(), strict=False)
-    assert whitened.whitening is not None
-    whitened.whitening.load_state_dict(whitening.state_dict())
+    cast(Whitening, whitened.whitening).fit(descriptors, shrinkage)
     sessions = sorted(set(images.rows["session"].tolist()))
     said = (
         f"trunk: ImageNet classification ({trunk} of torchvision), unchanged; centres and whitening: "

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -57,7 +58,7 @@ class DriveWriter:
         )
         self._write(self._image_topic, stamp, message)
 
-    def fix(self, topic: str, stamp: int, position: Sequence[float], std: float, status: int = 0) -> None:
+    def fix(self, topic: str, stamp: int, position: ArrayLike, std: float, status: int = 0) -> None:
         """Append a fix.
 
         Args:
@@ -67,7 +68,7 @@ class DriveWriter:
             std: metres, of each axis.
             status: of NavSatStatus; -1 is no fix.
         """
-        latitude, longitude, altitude = (float(value) for value in position)
+        latitude, longitude, altitude = (float(value) for value in np.asarray(position))
         message = self._type(FIX)(
             header=self._header(stamp),
             status=self._type("sensor_msgs/msg/NavSatStatus")(status=status, service=1),

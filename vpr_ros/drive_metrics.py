@@ -40,14 +40,18 @@ class FrameAnswer:
     latency: float
 
 
+def with_truth(answers: Sequence[FrameAnswer]) -> tuple[list[FrameAnswer], NDArray[np.intp]]:
+    """Return the answers to frames with a true geotag, and their rows of the drive's table."""
+    known = [answer for answer in answers if answer.row is not None]
+    return known, np.array([answer.row for answer in known], np.intp)
+
+
 def errors(answers: Sequence[FrameAnswer], truth: Rows) -> NDArray[np.float64]:
-    """Return metres on the ground between each answer's best hypothesis and the truth; NaN without truth."""
-    metres = np.full(len(answers), np.nan)
-    known = [number for number, answer in enumerate(answers) if answer.row is not None]
-    if known:
-        rows = truth[[answers[number].row for number in known]]
-        found = to_ecef([answers[n].latitude for n in known], [answers[n].longitude for n in known])
-        metres[known] = np.linalg.norm(found - to_ecef(rows["latitude"], rows["longitude"]), axis=1)
+    """Return metres on the ground between each answer's best hypothesis and its true row."""
+    found = to_ecef([answer.latitude for answer in answers], [answer.longitude for answer in answers])
+    metres: NDArray[np.float64] = np.linalg.norm(
+        found - to_ecef(truth["latitude"], truth["longitude"]), axis=-1
+    )
     return metres
 
 
@@ -64,8 +68,8 @@ def summarise(answers: Sequence[FrameAnswer], truth: Rows, places: Rows, sent: i
         places: the map's table.
         sent: frames in.
     """
-    known = [answer for answer in answers if answer.row is not None]
-    rows = truth[[answer.row for answer in known]]
+    known, numbers = with_truth(answers)
+    rows = truth[numbers]
     mapped = has_positive(within_radius(rows, places, max(RADII)))
     recall = {}
     for radius in RADII:
@@ -74,7 +78,7 @@ def summarise(answers: Sequence[FrameAnswer], truth: Rows, places: Rows, sent: i
         recall[f"{radius:g}m"] = {
             f"recall@{n}": share for n, share in recall_at(retrieved, positives, NS).items()
         }
-    metres = errors(known, truth)
+    metres = errors(known, rows)
     accepted = np.array([answer.accepted for answer in known], bool)
     return {
         "frames": {"in": sent, "answered": len(answers), "dropped": sent - len(answers)},
@@ -112,7 +116,7 @@ def table(figures: dict[str, Any]) -> str:
     lines += [
         f"frames: {frames['in']} in, {frames['answered']} answered, {frames['dropped']} dropped",
         f"        {figures['mapped']} on the map, {figures['unmapped']} beyond it",
-        f"fixes:  {accepted['share'] or 0:.1%} of answers accepted; of these {accepted['wrong_25m']} wrong by more "
-        f"than 25 m, {accepted['unmapped']} beyond the map",
+        f"fixes:  {accepted['share'] or 0:.1%} of answers accepted; of these {accepted['wrong_25m']} wrong "
+        f"by more than 25 m, {accepted['unmapped']} beyond the map",
     ]
     return "\n".join(lines)

@@ -11,9 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -109,12 +107,8 @@ class Encoder(nn.Module):
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             # through half precision, so that a file stored as halves has its float32 twin's fingerprint
-            digest.update(_bytes(tensor.detach().cpu().half()))
+            digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> NDArray[np.uint8]:
-    return tensor.contiguous().view(torch.uint8).numpy()
 
 
 def save_encoder(encoder: Encoder, file: Path, trained_on: str, half: bool = False) -> None:
@@ -137,6 +131,7 @@ def save_encoder(encoder: Encoder, file: Path, trained_on: str, half: bool = Fal
     save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(metadata)})
     with partial.open("rb") as written:
         os.fsync(written.fileno())
+    partial.chmod(0o644)  # safetensors makes it readable to its owner alone
     partial.replace(file)
 
 

@@ -22,7 +22,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.split(":")[0] not in DEVICES:
+    if name.split(":", maxsplit=1)[0] not in DEVICES:
         raise InputError(f"unknown device '{name}': expected one of {', '.join(DEVICES)}")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -45,7 +45,7 @@ class Engine:
         self.input_size = encoder.architecture.input_size
         self.device = device
         dtype = torch.float16 if device.type == "cuda" else torch.float32
-        self._encoder = encoder.eval().to(device, dtype, memory_format=torch.channels_last)
+        self._encoder = encoder.eval().to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> NDArray[np.float32]:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-from PIL import ExifTags, Image as PillowImage, UnidentifiedImageError
+from PIL import ExifTags, UnidentifiedImageError
+from PIL import Image as PillowImage
 
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import COLUMNS, GeotaggedImages, Image, Rows, make_rows
@@ -53,7 +55,7 @@ def _read_table(file: Path) -> Rows:
         raise InputError(f"{file}: no column '{missing[0]}': expected {', '.join(COLUMNS)}")
     if not lines:
         raise InputError(f"{file}: no row: expected one for each image")
-    columns = {
+    columns: dict[str, Any] = {
         name: [_cell(line, name, file, number) for number, line in enumerate(lines, 2)] for name in names
     }
     for image in columns["image"]:
@@ -86,7 +88,7 @@ def _read_exif(folder: Path) -> Rows:
         raise InputError(f"{folder}: none of its {len(files)} images has an EXIF geotag: add {TABLE}")
     if len(records) < len(files):
         logger.warning("%s: %d images without an EXIF geotag left out", folder, len(files) - len(records))
-    columns = {name: [record[name] for record in records] for name in records[0]}
+    columns: dict[str, Any] = {name: [record[name] for record in records] for name in records[0]}
     return make_rows(str(folder), **columns)
 
 
@@ -118,7 +120,7 @@ def _exif_record(file: Path, folder: Path) -> Iterator[dict[str, object]]:
 def _degrees(parts: object, negative: bool) -> float:
     if not isinstance(parts, tuple) or len(parts) != 3:
         return math.nan
-    degrees = sum(_number(part) / 60**power for power, part in enumerate(parts))
+    degrees: float = sum(_number(part) / 60**power for power, part in enumerate(parts))
     return -degrees if negative else degrees
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from vpr_ros.engine import Engine
@@ -34,7 +34,7 @@ class Localiser:
 
     engine: Engine
     place_map: PlaceMap
-    belief: Belief = Belief()
+    belief: Belief = field(default_factory=Belief)
     k: int = 20
 
     def localise(self, image: Image) -> Answer:

@@ -12,18 +12,20 @@ from geometry_msgs.msg import Pose, PoseArray, PoseWithCovarianceStamped, Quater
 from numpy.typing import NDArray
 from sensor_msgs.msg import (
     CompressedImage,
-    Image as ImageMessage,
     NavSatFix,
     NavSatStatus,
     PointCloud2,
     PointField,
+)
+from sensor_msgs.msg import (
+    Image as ImageMessage,
 )
 from std_msgs.msg import Header
 
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import Hypotheses, Hypothesis
-from vpr_ros.pixels import UnknownEncoding, rgb_from_compressed, rgb_from_raw, view_rows
+from vpr_ros.pixels import UnknownEncodingError, compress, rgb_from_compressed, rgb_from_raw, view_rows
 
 #: Variance, rad^2, of an angle that an image match says nothing about: finite, as filters demand.
 UNKNOWN_ANGLE = math.pi**2
@@ -52,7 +54,7 @@ def image_to_rgb(message: ImageMessage) -> Image:
     """
     try:
         return rgb_from_raw(message.data, message.height, message.width, message.step, message.encoding)
-    except UnknownEncoding:
+    except UnknownEncodingError:
         return _through_cv_bridge(message)
 
 
@@ -95,8 +97,7 @@ def compressed_to_rgb(message: CompressedImage) -> Image:
 
 def compressed_from_rgb(image: Image, header: Header) -> CompressedImage:
     """Return the RGB image as JPEG."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    return CompressedImage(header=header, format="jpeg", data=data.tobytes())
+    return CompressedImage(header=header, format="jpeg", data=compress(image))
 
 
 def stamp_to_ns(stamp: Any) -> int:
@@ -158,14 +159,13 @@ def cloud_from_hypotheses(hypotheses: Hypotheses, header: Header) -> PointCloud2
         ],
         POINT,
     )
-    names = POINT.fields or {}
     return PointCloud2(
         header=header,
         height=1,
         width=len(points),
         fields=[
             PointField(name=name, offset=offset, datatype=_FIELD_TYPES[kind.str], count=1)
-            for name, (kind, offset, *_) in names.items()
+            for name, (kind, offset, *_) in (POINT.fields or {}).items()
         ],
         is_bigendian=False,
         point_step=POINT.itemsize,

@@ -15,7 +15,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image as ImageMessage, NavSatFix, PointCloud2
+from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
+from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 

@@ -46,10 +46,16 @@ class Parameters:
         0.5, "Probability from which the best hypothesis is published as ~/fix and ~/pose", 0.0, 1.0
     )
     temperature: float = _parameter(
-        Belief.temperature, "Score (see vpr_ros/hypotheses.py) over which the weight of a place falls by e", 0.01, 100.0
+        Belief.temperature,
+        "Score (see vpr_ros/hypotheses.py) over which the weight of a place falls by e",
+        0.01,
+        100.0,
     )
     none_margin: float = _parameter(
-        Belief.none_margin, "Score above the best unrelated place's that is as likely as none of them", -100.0, 100.0
+        Belief.none_margin,
+        "Score above the best unrelated place's that is as likely as none of them",
+        -100.0,
+        100.0,
     )
     cluster_radius: float = _parameter(
         Belief.cluster_radius, "Metres around the best place within which others support it", 0.1, 1000.0

@@ -33,7 +33,7 @@ ENCODINGS_8BIT: dict[str, tuple[int, int | None]] = {
 }
 
 
-class UnknownEncoding(InputError):
+class UnknownEncodingError(InputError):
     """An encoding that is not one of 8 bits."""
 
 
@@ -61,11 +61,11 @@ def rgb_from_raw(
     """Return (H, W, 3) RGB of an 8-bit sensor_msgs/Image; rgb8 is a view of `data`, not a copy.
 
     Raises:
-        UnknownEncoding: not an 8-bit encoding.
+        UnknownEncodingError: not an 8-bit encoding.
         InputError: step or data do not fit height and width.
     """
     if encoding not in ENCODINGS_8BIT:
-        raise UnknownEncoding(f"encoding '{encoding[:40]}': expected one of {', '.join(ENCODINGS_8BIT)}")
+        raise UnknownEncodingError(f"encoding '{encoding[:40]}': expected one of {', '.join(ENCODINGS_8BIT)}")
     channels, conversion = ENCODINGS_8BIT[encoding]
     rows = view_rows(data, height, width, step, channels)
     if channels == 2 and width % 2:
@@ -89,3 +89,9 @@ def rgb_from_compressed(data: NDArray[np.uint8] | bytes | Sequence[int]) -> Imag
     if decoded is None:
         raise InputError(f"compressed image of {buffer.size} bytes does not decode: expected JPEG or PNG")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def compress(image: Image, suffix: str = ".jpg") -> bytes:
+    """Return the bytes of an image file of that suffix (.jpg, .png) of an (H, W, 3) RGB image."""
+    _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return data.tobytes()

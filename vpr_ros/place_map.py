@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import faiss
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.folder import read_image
 from vpr_ros.geodesy import Datum, to_enu
 from vpr_ros.geotagged import COLUMNS, Image, Rows
+from vpr_ros.pixels import compress
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class PlaceMap:
 
         k is cut to the number of places.
         """
-        return self.index.search(np.ascontiguousarray(descriptors, np.float32), min(k, len(self)))  # type: ignore[no-any-return]
+        return self.index.search(np.ascontiguousarray(descriptors, np.float32), min(k, len(self)))
 
     def image(self, place: int) -> Image | None:
         """Return the small picture of a place, or None where the map has none, or it is damaged."""
@@ -125,13 +125,13 @@ class MapBuilder:
         """Append N places: their (N, P) descriptors, rows, and small RGB pictures or none."""
         self._index.add(np.ascontiguousarray(descriptors, np.float32))
         self._rows.append(rows)
-        self._pictures += [_jpeg(picture) for picture in pictures]
+        self._pictures += [compress(picture) for picture in pictures]
 
     def write(self, folder: Path) -> None:
         """Write the map, replacing a map of that name, whole or not at all."""
-        places = np.concatenate(self._rows) if self._rows else np.empty(0)
-        if not len(places):
+        if not self.count:
             raise InputError(f"{folder}: no place to write: expected at least one geotagged image")
+        places = np.concatenate(self._rows)
         check_replaceable(folder)
         with replacing(folder) as partial:
             faiss.write_index(self._index, str(partial / INDEX))
@@ -295,15 +295,6 @@ def _spacing(enu: NDArray[np.float64]) -> float:
 
 def _image_name(place: int) -> str:
     return f"{IMAGES}/{place:06d}.jpg"
-
-
-def _jpeg(picture: Image) -> bytes:
-    encoded, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85]
-    )
-    if not encoded:
-        raise InputError(f"picture of shape {picture.shape} does not encode as JPEG")
-    return data.tobytes()
 
 
 def _sum(file: Path) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.bag import COMPRESSED, RAW, BagFile, choose_topic, header_stamp, is_bag, reference
 from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.pixels import compress
 from vpr_ros.sources import read_sources
 
 
@@ -83,14 +83,9 @@ def _folder_frames(folder: Path, images: GeotaggedImages, frame_rate: float) -> 
     for row, stamp in enumerate(stamps.tolist()):
         file = folder / str(images.rows["image"][row])
         known = file.suffix.lower() in (".jpg", ".jpeg", ".png")
-        data = file.read_bytes() if known else _png(images, row)
+        data = file.read_bytes() if known else compress(images.read(row), ".png")
         form = "jpeg" if file.suffix.lower() in (".jpg", ".jpeg") else "png"
         yield Frame(row, stamp, _compressed_image(stamp, form, data))
-
-
-def _png(images: GeotaggedImages, row: int) -> bytes:
-    _, data = cv2.imencode(".png", cv2.cvtColor(images.read(row), cv2.COLOR_RGB2BGR))
-    return data.tobytes()
 
 
 def _compressed_image(stamp: int, form: str, data: bytes) -> bytes:

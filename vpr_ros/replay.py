@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image as ImageMessage, NavSatFix, PointCloud2
+from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
+from sensor_msgs.msg import Image as ImageMessage
 from tqdm import tqdm
 
 from vpr_ros.command import run

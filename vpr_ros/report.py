@@ -11,9 +11,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from vpr_ros.drive_metrics import RADII, FrameAnswer, errors
+from vpr_ros.drive_metrics import RADII, FrameAnswer, errors, with_truth
 from vpr_ros.geodesy import to_enu
-from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.match_picture import side_by_side
 from vpr_ros.place_map import PlaceMap
 
@@ -34,17 +34,18 @@ def draw_drive(
         place_map: the map that was searched.
         title: in words.
     """
-    known = [answer for answer in answers if answer.row is not None]
-    metres = errors(known, images.rows)
+    known, rows = with_truth(answers)
+    metres = errors(known, images.rows[rows])
     figure = Figure(figsize=(13, 8.4), layout="constrained")
     figure.suptitle(title)
-    tracks, strip = figure.subfigures(1, 2, width_ratios=(1.25, 1))
-    _draw_tracks(tracks.subplots(), images, known, metres, place_map)
+    grid = figure.add_gridspec(1, 2, width_ratios=(1.25, 1))
+    _draw_tracks(figure.add_subplot(grid[0]), images, known, rows, metres, place_map)
     chosen = _pairs(known, metres)
     if chosen:
-        axes = np.atleast_1d(strip.subplots(len(chosen), 1))
-        for axis, number in zip(axes, chosen, strict=True):
-            _draw_pair(axis, images, known[number], float(metres[number]), place_map)
+        strip = grid[1].subgridspec(len(chosen), 1)
+        for position, number in enumerate(chosen):
+            axis, query = figure.add_subplot(strip[position]), int(rows[number])
+            _draw_pair(axis, images.read(query), query, known[number], float(metres[number]), place_map)
     partial = file.with_name(f".{file.name}.partial")
     figure.savefig(partial, dpi=110, format="png")
     partial.replace(file)
@@ -59,6 +60,7 @@ def _draw_tracks(
     axis: Axes,
     images: GeotaggedImages,
     answers: Sequence[FrameAnswer],
+    rows: NDArray[np.intp],
     metres: NDArray[np.float64],
     place_map: PlaceMap,
 ) -> None:
@@ -68,11 +70,8 @@ def _draw_tracks(
     axis.plot(*truth.T, "-", color="#56B4E9", linewidth=2, label="truth: second drive")
     found = to_enu([a.latitude for a in answers], [a.longitude for a in answers], 0.0, datum)[:, :2]
     colours = [colour_of(error) for error in metres]
-    if len(answers):
-        starts = truth[[answer.row for answer in answers if answer.row is not None]]
-        axis.add_collection(
-            LineCollection(list(np.stack([starts, found], axis=1)), colors=colours, linewidths=0.8)
-        )
+    joints = list(np.stack([truth[rows], found], axis=1))
+    axis.add_collection(LineCollection(joints, colors=colours, linewidths=0.8))
     accepted = np.array([answer.accepted for answer in answers], bool)
     for colour, label in (
         (RIGHT, f"answer within {RADII[0]:g} m"),
@@ -103,14 +102,13 @@ def _pairs(answers: Sequence[FrameAnswer], metres: NDArray[np.float64]) -> list[
 
 
 def _draw_pair(
-    axis: Axes, images: GeotaggedImages, answer: FrameAnswer, metres: float, place_map: PlaceMap
+    axis: Axes, query: Image, row: int, answer: FrameAnswer, metres: float, place_map: PlaceMap
 ) -> None:
-    assert answer.row is not None
     place = answer.places[0]
-    axis.imshow(side_by_side(images.read(answer.row), place_map.image(place)))
+    axis.imshow(side_by_side(query, place_map.image(place)))
     fate = "accepted" if answer.accepted else "not accepted"
     axis.set_title(
-        f"frame {answer.row} | place {place}: {metres:.1f} m, p {answer.probability:.2f}, {fate}",
+        f"frame {row} | place {place}: {metres:.1f} m, p {answer.probability:.2f}, {fate}",
         fontsize=9,
         color=colour_of(metres),
     )

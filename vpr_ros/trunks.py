@@ -9,10 +9,10 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-import torchvision.models as models
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision import models
 
 from vpr_ros.errors import InputError
 
@@ -106,8 +106,8 @@ def _fetch_state(name: str) -> dict[str, Tensor]:
     except (URLError, OSError, RuntimeError) as error:
         target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise InputError(
-            f"ImageNet weights of '{name}' could not be fetched ({_first_line(error)}): download {weights.url} "
-            f"on another machine and put it at {target}, or name a file with --trunk-weights"
+            f"ImageNet weights of '{name}' could not be fetched ({_first_line(error)}): download "
+            f"{weights.url} on another machine and put it at {target}, or name a file with --trunk-weights"
         ) from error
     return state
 
