@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
@@ -46,7 +47,7 @@ def build_map(
         pictures: Keep a small picture of each place, for people to look at.
         device: auto, cuda or cpu.
     """
-    if not geotag_std > 0:
+    if not 0 < geotag_std < math.inf:
         raise InputError(f"--geotag-std {geotag_std}: expected a positive number of metres")
     check_replaceable(out)  # before the work, not after it
     engine = Engine(load_encoder(weights), choose_device(device))

@@ -51,6 +51,8 @@ def evaluate(
         json: Write the figures to this file.
         device: auto, cuda or cpu.
     """
+    if not radius > 0:
+        raise InputError(f"--radius {radius:g}: expected a positive number of metres")
     engine = Engine(load_encoder(weights), choose_device(device))
     place_map = open_map(map, engine.fingerprint)
     queries = read_sources(data, session, image_topic, fix_topic, max_fix_gap, spacing)

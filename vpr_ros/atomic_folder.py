@@ -16,6 +16,7 @@ from pathlib import Path
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to write into; on leaving without an error it stands at `folder`."""
+    folder = folder.resolve()  # what a link points to is replaced, not the link
     partial, aside = _beside(folder, "partial"), _beside(folder, "previous")
     _remove(partial)
     partial.mkdir(parents=True)
@@ -37,7 +38,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 def standing(folder: Path) -> Path:
     """Return where the folder is: at its name or, where a replacement was cut short, set aside."""
-    aside = _beside(folder, "previous")
+    aside = _beside(folder.resolve(), "previous")
     return aside if aside.exists() and not folder.exists() else folder
 
 

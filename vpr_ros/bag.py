@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 FIX = "sensor_msgs/msg/NavSatFix"
 SUFFIXES = (".mcap", ".db3", ".bag")
 #: Bags without message definitions (sqlite3 ones before ROS 2 Iron) are read with these.
+_REPAIR = "repair it (rosbag reindex, mcap recover)"
 _TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
 
 
@@ -38,6 +41,7 @@ class Recorded:
     type: str
     time: int  # when it was logged, nanoseconds
     data: bytes
+    repeat: int = 0  # messages of its topic before it that were logged at the same time
 
 
 class BagFile:
@@ -52,6 +56,7 @@ class BagFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._readers, self._cut = _open_readers(path)
+        weakref.finalize(self, _close, self._readers)
         self.ros1 = path.suffix == ".bag"
         self.topics: dict[str, str] = {}
         for reader in self._readers:
@@ -61,28 +66,65 @@ class BagFile:
             self.topics.update({topic: kind for topic, kind, _, _ in read_cut_mcap(file)})
 
     def messages(self, topics: set[str], start: int | None = None) -> Iterator[Recorded]:
-        """Yield the messages of these topics, from a log time (ns) on, in recorded order."""
-        for reader in self._readers:
-            connections = [connection for connection in reader.connections if connection.topic in topics]
-            if connections:
-                for connection, time, data in reader.messages(connections, start=start):
-                    yield Recorded(connection.topic, connection.msgtype, time, data)
-        for file in self._cut:
-            for topic, kind, time, data in read_cut_mcap(file, start):
-                if topic in topics:
-                    yield Recorded(topic, kind, time, data)
+        """Yield the messages of these topics, from a log time (ns) on, in the order of that time."""
+        files = [
+            *(_read(reader, topics, start) for reader in self._readers),
+            *(_read_cut(file, topics, start) for file in self._cut),
+        ]
+        last: dict[str, Recorded] = {}
+        try:
+            for message in heapq.merge(*files, key=lambda each: each.time):
+                before = last.get(message.topic)
+                if before is not None and before.time == message.time:
+                    message = replace(message, repeat=before.repeat + 1)  # noqa: PLW2901
+                last[message.topic] = message
+                yield message
+        except Exception as error:  # a damaged file raises whatever its parser stumbles over
+            raise InputError(f"{self.path}: damaged ({_first_line(error)}): {_REPAIR}") from error
 
     def deserialize(self, message: Recorded) -> Any:
         """Return the message as an object with the fields of its type."""
-        if self._readers:
-            return self._readers[0].deserialize(message.data, message.type)
-        return _TYPESTORE.deserialize_cdr(message.data, message.type)
+        try:
+            if self._readers:
+                return self._readers[0].deserialize(message.data, message.type)
+            return _TYPESTORE.deserialize_cdr(message.data, message.type)
+        except Exception as error:
+            raise self._torn(message, error) from error
 
     def cdr(self, message: Recorded) -> bytes:
         """Return the message in ROS 2's serialisation."""
         if not self.ros1:
             return message.data
-        return bytes(self._readers[0].typestore.ros1_to_cdr(message.data, message.type))
+        try:
+            return bytes(_TYPESTORE.ros1_to_cdr(message.data, message.type))
+        except Exception as error:
+            raise self._torn(message, error) from error
+
+    def _torn(self, message: Recorded, error: Exception) -> InputError:
+        where = f"{self.path}: {message.topic} at {message.time} ns"
+        return InputError(f"{where}: no {message.type} ({_first_line(error)}): {_REPAIR}")
+
+
+def _read(reader: AnyReader, topics: set[str], start: int | None) -> Iterator[Recorded]:
+    connections = [connection for connection in reader.connections if connection.topic in topics]
+    if connections:
+        for connection, time, data in reader.messages(connections, start=start):
+            yield Recorded(connection.topic, connection.msgtype, time, data)
+
+
+def _read_cut(file: Path, topics: set[str], start: int | None) -> Iterator[Recorded]:
+    for topic, kind, time, data in read_cut_mcap(file, start):
+        if topic in topics:
+            yield Recorded(topic, kind, time, data)
+
+
+def _close(readers: list[AnyReader]) -> None:
+    for reader in readers:
+        reader.close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def is_bag(path: Path) -> bool:
@@ -114,9 +156,8 @@ def _open_readers(path: Path) -> tuple[list[AnyReader], list[Path]]:
         elif file.suffix == ".mcap" and next(read_cut_mcap(file), None):
             cut.append(file)
         else:
-            raise InputError(
-                f"{file}: damaged or not a bag ({error}): repair it (rosbag reindex, mcap recover)"
-            )
+            _close(readers)
+            raise InputError(f"{file}: damaged or not a bag ({error}): {_REPAIR}")
     if not readers and not cut:
         raise InputError(f"{path}: no .mcap or .db3 file in it: expected a rosbag2 folder")
     return readers, cut
@@ -127,7 +168,7 @@ def _try_reader(path: Path) -> tuple[AnyReader | None, str]:
         reader = AnyReader([path], default_typestore=_TYPESTORE)
         reader.open()
     except Exception as error:  # a damaged file raises whatever its parser stumbles over
-        return None, (str(error).splitlines() or [type(error).__name__])[0]
+        return None, _first_line(error)
     return reader, ""
 
 
@@ -152,9 +193,9 @@ def choose_topic(bag: BagFile, kinds: tuple[str, ...], named: str | None, option
     return fitting[0]
 
 
-def reference(path: Path, topic: str, time: int) -> str:
+def reference(path: Path, topic: str, time: int, repeat: int) -> str:
     """Name one message of a bag, as the table's `image` column does."""
-    return f"{path}:{topic}@{time}"
+    return f"{path}:{topic}@{time}" + (f"#{repeat}" if repeat else "")
 
 
 def header_stamp(message: Any, recorded: Recorded) -> int:
@@ -191,7 +232,7 @@ def read_bag(
     if not drive.stamps:
         raise InputError(f"{path}: no message on {image_topic}")
     order = np.argsort(drive.stamps, kind="stable")
-    stamps, times = np.asarray(drive.stamps, np.int64)[order], np.asarray(drive.times, np.int64)[order]
+    stamps, logged = np.asarray(drive.stamps, np.int64)[order], [drive.logged[number] for number in order]
     positions, outside, gap = interpolate(fix_stamps, fixes, stamps, max_fix_gap)
     known = np.flatnonzero(~outside & ~gap)
     if not len(known):
@@ -212,7 +253,7 @@ def read_bag(
     chosen = known[kept]
     rows = make_rows(
         str(path),
-        image=[reference(path, image_topic, time) for time in times[chosen]],
+        image=[reference(path, image_topic, *logged[number]) for number in chosen],
         latitude=positions[chosen, 0],
         longitude=positions[chosen, 1],
         altitude=positions[chosen, 2],
@@ -221,7 +262,7 @@ def read_bag(
         session=np.full(len(chosen), path.stem),
     )
     reader = _ImageReader(bag, image_topic)
-    return GeotaggedImages(rows, lambda row: reader.read(int(times[chosen[row]])))
+    return GeotaggedImages(rows, lambda row: reader.read(*logged[chosen[row]]))
 
 
 @dataclass
@@ -229,7 +270,7 @@ class _Drive:
     """What one pass over a bag gathers."""
 
     stamps: list[int] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
+    logged: list[tuple[int, int]] = field(default_factory=list)  # time, and repeats of it
     fixes: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     no_fix: int = 0
 
@@ -247,7 +288,7 @@ def _scan(bag: BagFile, image_topic: str, fix_topic: str) -> _Drive:
         stamp = header_stamp(message, recorded)
         if recorded.topic == image_topic:
             drive.stamps.append(stamp)
-            drive.times.append(recorded.time)
+            drive.logged.append((recorded.time, recorded.repeat))
         elif _usable(message):
             drive.fixes[stamp] = (message.latitude, message.longitude, message.altitude)
         else:
@@ -274,14 +315,15 @@ class _ImageReader:
         self._bag = bag
         self._topic = topic
         self._stream: Iterator[Recorded] = iter(())
-        self._position: int | None = None
+        self._position: tuple[int, int] | None = None
 
-    def read(self, time: int) -> Image:
-        if self._position is None or not self._position < time < self._position + self.NEAR:
+    def read(self, time: int, repeat: int) -> Image:
+        wanted = (time, repeat)
+        if self._position is None or not self._position < wanted < (self._position[0] + self.NEAR, 0):
             self._stream = self._bag.messages({self._topic}, start=time)
         for recorded in self._stream:
-            self._position = recorded.time
-            if recorded.time == time:
+            self._position = (recorded.time, recorded.repeat)
+            if self._position == wanted:
                 return self._decode(recorded)
         self._position = None
         raise InputError(
@@ -293,6 +335,7 @@ class _ImageReader:
         try:
             if recorded.type == COMPRESSED:
                 return rgb_from_compressed(message.data)
-            return rgb_from_raw(message.data, message.height, message.width, message.step, message.encoding)
+            layout = (message.height, message.width, message.step, message.encoding)
+            return rgb_from_raw(message.data, *layout, bool(message.is_bigendian))
         except InputError as error:
             raise InputError(f"{self._bag.path}: {recorded.topic} at {recorded.time} ns: {error}") from error

@@ -19,7 +19,7 @@ def read_cut_mcap(file: Path, start: int | None = None) -> Iterator[tuple[str, s
     schemas: dict[int, Schema] = {}
     channels: dict[int, Channel] = {}
     with file.open("rb") as opened:
-        records = iter(StreamReader(opened, record_size_limit=None).records)
+        records = iter(StreamReader(opened, record_size_limit=file.stat().st_size).records)
         while True:
             try:
                 record = next(records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -19,7 +20,7 @@ from torchvision.transforms.v2.functional import resize
 
 from vpr_ros.errors import InputError
 from vpr_ros.netvlad import MaxPooling, NetVLAD, Whitening
-from vpr_ros.trunks import IMAGENET_MEAN, IMAGENET_STD, build_trunk, trunk_spec
+from vpr_ros.trunks import IMAGENET_MEAN, IMAGENET_STD, TRUNKS, build_trunk, trunk_spec
 
 #: Written into every weights file; a file with a higher number is refused.
 FORMAT = 1
@@ -77,11 +78,15 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(architecture.std).view(3, 1, 1), persistent=False)
 
     def local(self, images: Tensor) -> Tensor:
-        """Return the (B, D, H', W') conv5 map, before normalisation."""
-        if not images.is_floating_point():
-            images = images.to(self.mean.dtype) / 255
-        features: Tensor = self.trunk((images - self.mean) / self.std)
-        return features
+        """Return the (B, D, H', W') conv5 map, before normalisation.
+
+        The trunk may be of half precision; what comes after it may not: a cluster that nothing is assigned to
+        has a norm that half precision rounds to zero.
+        """
+        scale = 1 if images.is_floating_point() else 255
+        normalised = (images.to(self.mean.dtype) / scale - self.mean) / self.std
+        features: Tensor = self.trunk(normalised.to(next(self.trunk.parameters()).dtype))
+        return features.to(self.mean.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         pooled = self.pooling(self.local(images))
@@ -148,13 +153,14 @@ def load_encoder(file: Path = DEFAULT_WEIGHTS) -> Encoder:
         with safe_open(file, framework="pt") as opened:
             metadata = json.loads((opened.metadata() or {}).get(_METADATA_KEY, "null"))
             tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{file}: damaged or not safetensors ({error}): {expected}; copy it again"
         ) from error
     architecture = _read_architecture(metadata, file)
+    with torch.device("meta"):  # sizes are compared before anything of them is allocated
+        _check_tensors(tensors, Encoder(architecture).state_dict(), file)
     encoder = Encoder(architecture)
-    _check_tensors(tensors, encoder.state_dict(), file)
     encoder.load_state_dict(tensors)
     return encoder.eval().requires_grad_(False)
 
@@ -181,17 +187,21 @@ def _read_architecture(metadata: object, file: Path) -> Architecture:
         given |= {key: tuple(float(value) for value in given[key]) for key in ("mean", "std")}
         given |= {key: int(given[key]) for key in ("clusters", "dimension", "input_size")}
         _check_ranges(given)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{file}: its metadata is not usable ({error}): train or import it again") from error
     return Architecture(**given)
 
 
 def _check_ranges(given: Mapping[str, Any]) -> None:
-    # sizes from a file are bounded before anything of that size is allocated
+    for key, names in (("trunk", tuple(TRUNKS)), ("pooling", POOLINGS)):
+        if given[key] not in names:
+            raise ValueError(f"{key} is {given[key]!r}, expected one of {', '.join(names)}")
     bounds = {"clusters": (0, 4096), "dimension": (0, 65536), "input_size": (64, 4096)}
     for key, (low, high) in bounds.items():
         if not low <= given[key] <= high:
             raise ValueError(f"{key} is {given[key]}, expected {low} to {high}")
+    if not all(math.isfinite(value) for value in (*given["mean"], *given["std"])):
+        raise ValueError("mean and std are not finite")
     if len(given["mean"]) != 3 or len(given["std"]) != 3 or min(given["std"]) <= 0:
         raise ValueError("mean and std are three numbers each, std positive")
 
@@ -200,16 +210,15 @@ def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     for name, tensor in expected.items():
         if name not in tensors:
             raise InputError(
-                f"{file}: has no tensor '{name}': weights of another architecture, or incomplete"
+                f"{file}: has no tensor '{name}': another architecture, or incomplete: copy it again"
             )
         if tensors[name].shape != tensor.shape:
-            raise InputError(
-                f"{file}: '{name}' is {tuple(tensors[name].shape)}, its metadata says {tuple(tensor.shape)}"
-            )
+            said, found = tuple(tensor.shape), tuple(tensors[name].shape)
+            raise InputError(f"{file}: '{name}' is {found}, its metadata says {said}: train it again")
         if not bool(torch.isfinite(tensors[name]).all()):
             raise InputError(f"{file}: '{name}' holds values that are not finite: train it again")
     if unknown := sorted(set(tensors) - set(expected)):
-        raise InputError(f"{file}: has a tensor '{unknown[0]}' that its metadata does not explain")
+        raise InputError(f"{file}: its metadata does not explain its tensor '{unknown[0]}': train it again")
 
 
 def project_version() -> str:

@@ -24,14 +24,19 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.split(":", maxsplit=1)[0] not in DEVICES:
         raise InputError(f"unknown device '{name}': expected one of {', '.join(DEVICES)}")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(
+            f"unknown device '{name}': expected auto, cpu, cuda or cuda:0, cuda:1 ..."
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device '{name}': PyTorch finds no GPU here: use 'auto' or 'cpu'")
     return device
 
 
 class Engine:
-    """Encodes images on one device, in half precision on a GPU.
+    """Encodes images on one device, with the trunk in half precision on a GPU.
 
     Attributes:
         fingerprint: of the encoder, which a map must share.
@@ -44,8 +49,9 @@ class Engine:
         self.dimension = encoder.dimension
         self.input_size = encoder.architecture.input_size
         self.device = device
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
-        self._encoder = encoder.eval().to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._encoder = encoder.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == "cuda":
+            self._encoder.trunk.half()
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> NDArray[np.float32]:
@@ -60,6 +66,6 @@ class Engine:
         for numbers in by_size.values():
             batch = torch.from_numpy(np.stack([images[number] for number in numbers])).to(self.device)
             resized = self._encoder.fit_size(batch.permute(0, 3, 1, 2))
-            encoded = self._encoder(resized.contiguous(memory_format=torch.channels_last)).float()
-            descriptors[numbers] = torch.nn.functional.normalize(encoded, dim=1).cpu().numpy()
+            encoded = self._encoder(resized.contiguous(memory_format=torch.channels_last))
+            descriptors[numbers] = encoded.cpu().numpy()
         return descriptors

@@ -7,10 +7,10 @@ import logging
 import math
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
@@ -48,7 +48,7 @@ def _read_table(file: Path) -> Rows:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened)
             names = list(reader.fieldnames or [])
-            lines = list(reader)
+            lines = [(reader.line_num, line) for line in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file}: not a csv table in UTF-8 ({error})") from error
     if missing := [name for name in ("image", "latitude", "longitude") if name not in names]:
@@ -56,7 +56,7 @@ def _read_table(file: Path) -> Rows:
     if not lines:
         raise InputError(f"{file}: no row: expected one for each image")
     columns: dict[str, Any] = {
-        name: [_cell(line, name, file, number) for number, line in enumerate(lines, 2)] for name in names
+        name: [_cell(line, name, file, number) for number, line in lines] for name in names
     }
     for image in columns["image"]:
         if Path(str(image)).is_absolute() or ".." in Path(str(image)).parts:
@@ -74,8 +74,8 @@ def _cell(line: dict[str, str], name: str, file: Path, number: int) -> object:
             if default is None:
                 raise ValueError("empty")
             return default
-        return int(text) if kind == "i8" else float(text)
-    except ValueError as error:
+        return int(np.int64(int(text))) if kind == "i8" else float(text)
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{file}:{number}: {name} is '{text}': expected a number") from error
 
 
@@ -97,7 +97,9 @@ def _exif_record(file: Path, folder: Path) -> Iterator[dict[str, object]]:
     try:
         with PillowImage.open(file) as opened:
             exif = opened.getexif()
-    except (UnidentifiedImageError, OSError) as error:
+            for part in (ExifTags.IFD.GPSInfo, ExifTags.IFD.Exif):
+                exif.get_ifd(part)  # read now: a TIFF must be open for it
+    except (UnidentifiedImageError, OSError, PillowImage.DecompressionBombError) as error:
         raise InputError(f"{file}: does not decode as an image: remove it or copy it again") from error
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
     latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef) == "S")
@@ -137,9 +139,12 @@ def _stamp(exif: PillowImage.Exif) -> int:
     """Return nanoseconds of the time taken; the camera's clock is read as UTC, 0 where it is unknown."""
     details = exif.get_ifd(ExifTags.IFD.Exif)
     text = str(details.get(ExifTags.Base.DateTimeOriginal, exif.get(ExifTags.Base.DateTime, "")))
-    fraction = str(details.get(ExifTags.Base.SubsecTimeOriginal, "")).strip() or "0"
+    fraction = str(details.get(ExifTags.Base.SubsecTimeOriginal, "")).strip()
+    nanoseconds = int(fraction[:9].ljust(9, "0")) if fraction.isascii() and fraction.isdigit() else 0
     try:
         taken = datetime.strptime(text, "%Y:%m:%d %H:%M:%S").replace(tzinfo=timezone.utc)
-        return int(taken.timestamp()) * 10**9 + int(Fraction(f"0.{fraction}") * 10**9)
     except ValueError:
         return 0
+    if not 1970 <= taken.year < 2262:  # outside what 64 bits of nanoseconds hold
+        return 0
+    return int(taken.timestamp()) * 10**9 + nanoseconds

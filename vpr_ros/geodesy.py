@@ -78,4 +78,4 @@ def yaw_to_heading(yaw: ArrayLike) -> Array:
 def wrap(angle: ArrayLike) -> Array:
     """Return the angle, in radians, in [-pi, pi)."""
     wrapped: Array = np.mod(np.asarray(angle, np.float64) + np.pi, 2 * np.pi) - np.pi
-    return wrapped
+    return np.where(wrapped >= np.pi, -np.pi, wrapped)  # rounding may reach the open end

@@ -70,6 +70,7 @@ def make_rows(source: str, **columns: ArrayLike) -> Rows:
         rows[name] = array
     _check(rows, source)
     rows["heading"] %= 360.0
+    rows["heading"][rows["heading"] == 360.0] = 0.0  # of a heading a hair below 0
     return rows
 
 

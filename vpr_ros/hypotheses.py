@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +30,18 @@ SAME_VIEW = np.pi / 2
 class Belief:
     """How similarities become probabilities and covariances; the defaults are not calibrated."""
 
-    temperature: float = 0.7  # score over which a weight falls by e
-    none_margin: float = 1.0  # score above the best unrelated place's at which a place is as likely as "none"
+    temperature: float = 1.0  # score over which a weight falls by e
+    none_margin: float = 0.0  # score above the best unrelated place's at which a place is as likely as "none"
     cluster_radius: float = 15.0  # metres around the best place within which others support it
     view_std: float = 3.0  # metres by which places are recognised from beside where they were taken
     vertical_std: float = 5.0  # metres; the geotags' altitude is their worst axis
     yaw_std: float = 0.35  # radians by which a view recognised may be turned
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "cluster_radius", "view_std", "vertical_std", "yaw_std"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}: expected a positive number")
+        for name, value in asdict(self).items():
+            positive = value > 0 or name == "none_margin"
+            if not (positive and math.isfinite(value)):
+                raise InputError(f"{name} is {value}: expected a finite, positive number")
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 from geometry_msgs.msg import Pose, PoseArray, PoseWithCovarianceStamped, Quaternion
 from numpy.typing import NDArray
@@ -25,7 +23,7 @@ from std_msgs.msg import Header
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import Hypotheses, Hypothesis
-from vpr_ros.pixels import UnknownEncodingError, compress, rgb_from_compressed, rgb_from_raw, view_rows
+from vpr_ros.pixels import UnknownEncodingError, compress, rgb_from_compressed, rgb_from_raw
 
 #: Variance, rad^2, of an angle that an image match says nothing about: finite, as filters demand.
 UNKNOWN_ANGLE = math.pi**2
@@ -48,45 +46,29 @@ _FIELD_TYPES = {"<f4": PointField.FLOAT32, "<f8": PointField.FLOAT64, "<u4": Poi
 
 
 def image_to_rgb(message: ImageMessage) -> Image:
-    """Return (H, W, 3) RGB of an Image message: 8-bit ones viewed in place, the rest through cv_bridge.
+    """Return (H, W, 3) RGB of an Image message: common encodings viewed in place, the rest through cv_bridge.
 
     Raises InputError for a wrong step, a short buffer, or an encoding that is not of a picture.
     """
+    layout = (message.height, message.width, message.step, message.encoding, bool(message.is_bigendian))
     try:
-        return rgb_from_raw(message.data, message.height, message.width, message.step, message.encoding)
-    except UnknownEncodingError:
-        return _through_cv_bridge(message)
+        return rgb_from_raw(message.data, *layout)
+    except UnknownEncodingError as error:
+        return _through_cv_bridge(message, error)
 
 
-def _through_cv_bridge(message: ImageMessage) -> Image:
-    # imported here: few cameras need it, and its import costs as much as the whole start of the node
-    from cv_bridge import CvBridge, CvBridgeError  # noqa: PLC0415
-
-    bridge = CvBridge()
+def _through_cv_bridge(message: ImageMessage, unknown: UnknownEncodingError) -> Image:
+    # imported here: few cameras need it, and not every installation has it
     try:
-        depth, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
-        sample = np.dtype(depth)
-        rows = view_rows(
-            message.data, message.height, message.width, message.step, sample.itemsize * channels
-        )
-        if message.is_bigendian:  # the pure Python cv_bridge refuses it
-            rows = np.ascontiguousarray(rows).view(sample).byteswap().view(np.uint8)
-        # without its padding, which the pure Python cv_bridge reads as pixels
-        packed = SimpleNamespace(
-            height=message.height,
-            width=message.width,
-            encoding=message.encoding,
-            is_bigendian=False,
-            step=rows.shape[1],
-            data=np.ascontiguousarray(rows).tobytes(),
-        )
-        converted = bridge.imgmsg_to_cv2(packed, "rgb8")
-    except InputError:
-        raise
-    except (CvBridgeError, cv2.error, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"encoding '{message.encoding[:40]}' is none that converts to RGB ({type(error).__name__})"
-        ) from error
+        from cv_bridge import CvBridge  # noqa: PLC0415
+    except ImportError:
+        raise unknown from None
+    try:
+        converted = CvBridge().imgmsg_to_cv2(message, "rgb8")
+    except Exception as error:  # the C++ and the Python cv_bridge each raise their own
+        raise InputError(f"encoding '{message.encoding[:40]}' does not convert to RGB ({error!r})") from error
+    if converted.ndim != 3 or converted.shape[2] != 3 or converted.dtype != np.uint8:
+        raise InputError(f"encoding '{message.encoding[:40]}' converts to {converted.shape}, not to RGB")
     return np.asarray(converted, np.uint8)
 
 

@@ -111,10 +111,11 @@ class Whitening(nn.Module):
         pca = faiss.PCAMatrix(depth, dimension, -0.5)
         pca.max_points_per_d = count  # learn from all of them
         pca.train(np.ascontiguousarray(descriptors, np.float32))
+        # of repeated images some are zero, which float32 may put a little below
+        eigenvalues = np.maximum(faiss.vector_to_array(pca.eigenvalues), 0)
+        faiss.copy_array_to_vector(eigenvalues, pca.eigenvalues)
         # FAISS keeps eigenvalues summed over, not averaged over, the descriptors
-        pca.epsilon = 1e-9 * count + shrinkage * float(
-            faiss.vector_to_array(pca.eigenvalues)[:dimension].mean()
-        )
+        pca.epsilon = 1e-9 * count + shrinkage * float(eigenvalues[:dimension].mean())
         pca.prepare_Ab()
         weight = faiss.vector_to_array(pca.A).reshape(dimension, depth) * math.sqrt(count)
         bias = faiss.vector_to_array(pca.b) * math.sqrt(count)

@@ -49,8 +49,8 @@ class LocaliserNode(Node):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(NAME)
-        self._parameters = declare(self)
-        self._localiser = open_localiser(self._parameters)
+        self._settings = declare(self)
+        self._localiser = open_localiser(self._settings)
         self._health = Health()
         self._frames: Latest[tuple[Any, float]] = Latest()
         self._last_accepted: PoseWithCovarianceStamped | None = None
@@ -76,10 +76,10 @@ class LocaliserNode(Node):  # type: ignore[misc]
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
 
     def _subscribe(self) -> None:
-        reliable = self._parameters.reliability == "reliable"
+        reliable = self._settings.reliability == "reliable"
         policy = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
         kind, topic = (
-            (CompressedImage, "image/compressed") if self._parameters.compressed else (ImageMessage, "image")
+            (CompressedImage, "image/compressed") if self._settings.compressed else (ImageMessage, "image")
         )
         self.create_subscription(kind, topic, self._on_image, QoSProfile(depth=1, reliability=policy))
 
@@ -124,15 +124,15 @@ class LocaliserNode(Node):  # type: ignore[misc]
             self._publish_match(image, answer, message.header)
 
     def _to_rgb(self, message: Any) -> Image:
-        if self._parameters.compressed:
+        if self._settings.compressed:
             return messages.compressed_to_rgb(message)
         return messages.image_to_rgb(message)
 
     def _publish(self, answer: Answer, image: Header) -> bool:
         """Publish what was found and tell whether it was accepted."""
-        in_map = Header(stamp=image.stamp, frame_id=self._parameters.map_frame)
+        in_map = Header(stamp=image.stamp, frame_id=self._settings.map_frame)
         best = answer.hypotheses.ranked[0]
-        accepted = best.probability >= self._parameters.min_probability
+        accepted = best.probability >= self._settings.min_probability
         if accepted:
             self._publish_best(best, image, in_map)
         self._hypotheses.publish(messages.cloud_from_hypotheses(answer.hypotheses, in_map))
@@ -140,7 +140,7 @@ class LocaliserNode(Node):  # type: ignore[misc]
         return accepted
 
     def _publish_best(self, best: Hypothesis, image: Header, in_map: Header) -> None:
-        frame = self._parameters.fix_frame or image.frame_id
+        frame = self._settings.fix_frame or image.frame_id
         self._fix.publish(messages.fix_from_hypothesis(best, Header(stamp=image.stamp, frame_id=frame)))
         pose = messages.pose_from_hypothesis(best, in_map)
         self._pose.publish(pose)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
 
+if TYPE_CHECKING:
+    from array import array
+
+    #: Bytes of a message, wherever they lie; rclpy has them in an array.
+    Buffer = bytes | bytearray | memoryview | array[int] | NDArray[np.uint8]
+
 #: Channels a pixel, and OpenCV's conversion to RGB, of the 8-bit encodings of sensor_msgs/image_encodings.
 #: OpenCV names a Bayer pattern by its second row, ROS by its first.
-ENCODINGS_8BIT: dict[str, tuple[int, int | None]] = {
+_EIGHT_BITS: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
     "rgba8": (4, cv2.COLOR_RGBA2RGB),
@@ -31,15 +37,17 @@ ENCODINGS_8BIT: dict[str, tuple[int, int | None]] = {
     "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUYV),
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUYV),
 }
+#: Bytes a sample, channels a pixel, conversion; a 16-bit sample counts by its high byte.
+ENCODINGS = {name: (1, *layout) for name, layout in _EIGHT_BITS.items()} | {
+    f"{name[:-1]}16": (2, *layout) for name, layout in _EIGHT_BITS.items() if name.endswith("8")
+}
 
 
 class UnknownEncodingError(InputError):
-    """An encoding that is not one of 8 bits."""
+    """An encoding that is not one of ENCODINGS."""
 
 
-def view_rows(
-    data: NDArray[np.uint8] | bytes | Sequence[int], height: int, width: int, step: int, pixel_bytes: int
-) -> NDArray[np.uint8]:
+def view_rows(data: Buffer, height: int, width: int, step: int, pixel_bytes: int) -> NDArray[np.uint8]:
     """Return the (height, width * pixel_bytes) bytes of the image, in place, padding left out.
 
     Raises InputError for an empty image, a step shorter than a row, or a buffer shorter than its rows.
@@ -49,25 +57,32 @@ def view_rows(
         raise InputError(f"image of {width}x{height}: expected at least one pixel")
     if step < row:
         raise InputError(f"step of {step} bytes: a row of {width} pixels takes at least {row}")
-    buffer = np.frombuffer(data, np.uint8)  # type: ignore[arg-type]
+    buffer = np.frombuffer(data, np.uint8)
     if len(buffer) < step * (height - 1) + row:
         raise InputError(f"{len(buffer)} bytes of data: {height} rows of {step} bytes were announced")
     return np.lib.stride_tricks.as_strided(buffer, (height, row), (step, 1), writeable=False)
 
 
 def rgb_from_raw(
-    data: NDArray[np.uint8] | bytes | Sequence[int], height: int, width: int, step: int, encoding: str
+    data: Buffer,
+    height: int,
+    width: int,
+    step: int,
+    encoding: str,
+    is_bigendian: bool = False,
 ) -> Image:
-    """Return (H, W, 3) RGB of an 8-bit sensor_msgs/Image; rgb8 is a view of `data`, not a copy.
+    """Return (H, W, 3) RGB of a sensor_msgs/Image; rgb8 is a view of `data`, not a copy.
 
     Raises:
-        UnknownEncodingError: not an 8-bit encoding.
+        UnknownEncodingError: not one of ENCODINGS.
         InputError: step or data do not fit height and width.
     """
-    if encoding not in ENCODINGS_8BIT:
-        raise UnknownEncodingError(f"encoding '{encoding[:40]}': expected one of {', '.join(ENCODINGS_8BIT)}")
-    channels, conversion = ENCODINGS_8BIT[encoding]
-    rows = view_rows(data, height, width, step, channels)
+    if encoding not in ENCODINGS:
+        raise UnknownEncodingError(f"encoding {encoding[:40]!r}: expected one of {', '.join(ENCODINGS)}")
+    sample, channels, conversion = ENCODINGS[encoding]
+    rows = view_rows(data, height, width, step, sample * channels)
+    if sample == 2:
+        rows = np.ascontiguousarray(rows[:, 0 if is_bigendian else 1 :: 2])
     if channels == 2 and width % 2:
         raise InputError(f"{encoding} image of odd width {width}: its pixels come in pairs")
     pixels = rows if channels == 1 else rows.reshape(height, width, channels)
@@ -79,9 +94,9 @@ def rgb_from_raw(
         raise InputError(f"{encoding} image of {width}x{height} does not convert: {error.err}") from error
 
 
-def rgb_from_compressed(data: NDArray[np.uint8] | bytes | Sequence[int]) -> Image:
+def rgb_from_compressed(data: Buffer) -> Image:
     """Return (H, W, 3) RGB of the bytes of a JPEG or PNG file, upright by its EXIF orientation."""
-    buffer = np.frombuffer(data, np.uint8)  # type: ignore[arg-type]
+    buffer = np.frombuffer(data, np.uint8)
     try:
         decoded = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
     except cv2.error as error:  # larger than OpenCV's limit on pixels

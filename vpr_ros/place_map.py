@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ PLACES = "places.npy"
 IMAGES = "images"
 #: Metres beyond which two places are taken to show nothing in common, and places that this is measured on.
 UNRELATED, SAMPLE = 50.0, 1000
+#: Where there is nothing to measure it on: what descriptors of 100 dimensions give by chance.
+NO_SPREAD = (0.0, 0.1)
 _SHOULD = "expected a map written by training/build_map.py"
 
 
@@ -110,7 +113,7 @@ class MapBuilder:
             datum: origin of the local frame; the first place where none is given.
         """
         self.fingerprint = fingerprint
-        self.geotag_std = geotag_std
+        self.geotag_std = float(geotag_std)
         self.datum = datum
         self._index = faiss.IndexFlatIP(dimension)
         self._rows: list[Rows] = []
@@ -169,12 +172,14 @@ def _unrelated(index: faiss.Index, enu: NDArray[np.float64]) -> Spread:
     """Measure the similarity of places far from each other, on a sample of at most SAMPLE places."""
     count = len(enu)
     if count < 3:
-        return Spread(0.0, 0.1)  # nothing to measure: what a descriptor of 100 dimensions gives by chance
+        return Spread(*NO_SPREAD)
     sample = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64))
     descriptors = np.stack([index.reconstruct(int(row)) for row in sample])
     similarities = descriptors @ descriptors.T
     distances = cdist(enu[sample, :2], enu[sample, :2])
     far = distances > min(UNRELATED, float(np.median(distances)))
+    if not far.any():  # all on one spot
+        return Spread(*NO_SPREAD)
     return Spread(float(similarities[far].mean()), max(float(similarities[far].std()), 1e-3))
 
 
@@ -211,7 +216,7 @@ def open_map(folder: Path, fingerprint: str | None = None) -> PlaceMap:
     for name in (INDEX, PLACES):  # pictures are checked when they are looked at
         _check_sum(found / name, sums.get(name))
     places = _read_places(found / PLACES)
-    index = faiss.read_index(str(found / INDEX))
+    index = _read_index(found / INDEX)
     if not len(places) == index.ntotal == manifest["places"] or index.d != manifest["dimension"]:
         raise InputError(
             f"{found}: {len(places)} places, {index.ntotal} descriptors of {index.d}; its manifest says "
@@ -244,25 +249,41 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
                 f"{folder}: map format {manifest['format']}, this version reads up to {FORMAT}: "
                 f"install vpr_ros {manifest.get('version')} or newer"
             )
-        kinds = {
+        kinds: dict[str, type | tuple[type, ...]] = {
             "encoder": str,
             "dimension": int,
             "places": int,
             "datum": dict,
-            "geotag_std": float,
+            "geotag_std": (int, float),
             "unrelated": dict,
             "sha256": dict,
         }
         for key, kind in kinds.items():
             if not isinstance(manifest[key], kind):
-                raise TypeError(f"{key} is no {kind.__name__}")
-        Datum(**manifest["datum"])
-        Spread(**manifest["unrelated"])
+                raise TypeError(f"{key} is {manifest[key]!r}")
+        _check_numbers(Datum(**manifest["datum"]), Spread(**manifest["unrelated"]), manifest["geotag_std"])
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}): build the map again") from error
     return dict(manifest)
+
+
+def _check_numbers(datum: Datum, unrelated: Spread, geotag_std: float) -> None:
+    numbers = (*astuple(datum), *astuple(unrelated), geotag_std)
+    if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
+        raise ValueError(f"{numbers} are not all finite numbers")
+    if abs(datum.latitude) > 90 or abs(datum.longitude) > 180:
+        raise ValueError(f"the datum lies at {datum.latitude}, {datum.longitude}")
+    if not (unrelated.std > 0 and geotag_std > 0):
+        raise ValueError("a standard deviation is not positive")
+
+
+def _read_index(file: Path) -> faiss.Index:
+    try:
+        return faiss.read_index(str(file))
+    except RuntimeError as error:
+        raise InputError(f"{file}: damaged or not a FAISS index: build the map again") from error
 
 
 def _read_places(file: Path) -> Rows:

@@ -73,7 +73,8 @@ def _bag_frames(bag: BagFile, topic: str, images: GeotaggedImages) -> Iterator[F
     row_of = {name: row for row, name in enumerate(images.rows["image"].tolist())}
     for recorded in bag.messages({topic}):
         stamp = header_stamp(bag.deserialize(recorded), recorded)
-        yield Frame(row_of.get(reference(bag.path, topic, recorded.time)), stamp, bag.cdr(recorded))
+        name = reference(bag.path, topic, recorded.time, recorded.repeat)
+        yield Frame(row_of.get(name), stamp, bag.cdr(recorded))
 
 
 def _folder_frames(folder: Path, images: GeotaggedImages, frame_rate: float) -> Iterator[Frame]:

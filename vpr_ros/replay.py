@@ -241,5 +241,10 @@ def replay(
     return figures
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     run(replay)
+
+
+if __name__ == "__main__":
+    main()

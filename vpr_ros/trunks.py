@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
@@ -48,7 +48,7 @@ def build_trunk(name: str) -> nn.Sequential:
     """Return the cropped trunk with random weights.
 
     Shape:
-        - Input: (B, 3, H, W), normalised RGB, H and W of at least 63 (alexnet) or 16 (vgg16).
+        - Input: (B, 3, H, W), normalised RGB, H and W of at least 62 (alexnet) or 16 (vgg16).
         - Output: (B, D, H / 16, W / 16), about.
     """
     spec = trunk_spec(name)
@@ -68,12 +68,12 @@ def load_imagenet_weights(trunk: nn.Sequential, name: str, file: Path | None = N
     state = _read_state(file) if file else _fetch_state(name)
     prefix = "features."
     own = {key: state.get(prefix + key, state.get(key)) for key in trunk.state_dict()}
-    missing = [prefix + key for key, value in own.items() if value is None]
+    missing = [prefix + key for key, value in own.items() if not isinstance(value, Tensor)]
     if missing:
         raise InputError(
             f"{file}: no {missing[0]} for trunk '{name}': expected the weights of torchvision's {name}"
         )
-    tensors = {key: value.float() for key, value in own.items() if value is not None}
+    tensors = {key: value.float() for key, value in own.items() if isinstance(value, Tensor)}
     for key, value in trunk.state_dict().items():
         if tensors[key].shape != value.shape:
             raise InputError(
@@ -90,10 +90,14 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise InputError(f"{file}: not readable as trunk weights ({_first_line(error)})") from error
-    except Exception as error:  # weights_only raises pickle.UnpicklingError for anything but tensors
-        raise InputError(f"{file}: holds more than tensors, refused: save its state dict alone") from error
+    except Exception as error:  # a damaged file raises whatever its parser stumbles over
+        if isinstance(error, pickle.UnpicklingError) and "Unsupported global" in str(error):
+            raise InputError(
+                f"{file}: holds more than tensors, refused: save its state dict alone"
+            ) from error
+        raise InputError(
+            f"{file}: not readable as trunk weights ({_first_line(error)}): expected a state dict"
+        ) from error
     if not isinstance(state, dict):
         raise InputError(f"{file}: holds a {type(state).__name__}: expected a state dict")
     return state

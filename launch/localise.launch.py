@@ -1,0 +1,70 @@
+"""Start the localiser: `ros2 launch vpr_ros localise.launch.py map:=/path/to/map image:=/camera/image`."""
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments; the node is put together once they are known."""
+    parameters = PathJoinSubstitution([FindPackageShare("vpr_ros"), "config", "localise.yaml"])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "map", default_value="", description="Map folder; empty: what params_file says"
+            ),
+            DeclareLaunchArgument(
+                "weights",
+                default_value="",
+                description="Weights file that the map was built with; empty: what params_file says",
+            ),
+            DeclareLaunchArgument(
+                "image",
+                default_value="image",
+                description="Image topic, of which <image>/compressed is taken when compressed is true",
+            ),
+            DeclareLaunchArgument(
+                "compressed",
+                default_value="false",
+                choices=["true", "false"],
+                description="Subscribe CompressedImage instead of Image",
+            ),
+            DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
+            DeclareLaunchArgument(
+                "params_file", default_value=parameters, description="YAML file with the node's parameters"
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time",
+                default_value="false",
+                choices=["true", "false"],
+                description="Take the time from /clock, as when a bag is replayed",
+            ),
+            DeclareLaunchArgument(
+                "log_level", default_value="info", description="debug, info, warn or error"
+            ),
+            OpaqueFunction(function=_node),
+        ]
+    )
+
+
+def _node(context: LaunchContext) -> list[Node]:
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    flags = {name: value(name) == "true" for name in ("compressed", "use_sim_time")}
+    named = {name: value(name) for name in ("map", "weights") if value(name)}
+    return [
+        Node(
+            package="vpr_ros",
+            executable="vpr_localiser",
+            name="vpr_localiser",
+            namespace=value("namespace"),
+            output="screen",
+            parameters=[value("params_file"), flags, named],
+            remappings=[("image", value("image")), ("image/compressed", f"{value('image')}/compressed")],
+            arguments=["--ros-args", "--log-level", f"vpr_localiser:={value('log_level')}"],
+        )
+    ]

@@ -1,0 +1,341 @@
+"""The node as a process, over DDS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from rcl_interfaces.srv import DescribeParameters, ListParameters
+from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
+from sensor_msgs.msg import Image as ImageMessage
+from std_srvs.srv import Trigger
+
+from test.ros_graph import TIMEOUT, Peer, private_domain
+from test.small_world import picture, small_map, small_weights
+from vpr_ros.messages import points_from_cloud, stamp_to_ns
+from vpr_ros.node_process import NodeProcess, node_process
+from vpr_ros.pixels import compress
+
+NODE = "/robot/vpr_localiser"
+HEARD = {
+    "hypotheses": PointCloud2,
+    "fix": NavSatFix,
+    "pose": PoseWithCovarianceStamped,
+    "hypothesis_poses": PoseArray,
+}
+NOT_OURS = {"use_sim_time", "start_type_description_service"}
+
+
+class World:
+    """A running node and its peer."""
+
+    def __init__(self, peer: Peer, process: NodeProcess) -> None:
+        self.peer = peer
+        self.process = process
+        self.images = peer.publisher(ImageMessage, "/camera/image_raw")
+        self._stamp = 0
+        for kind, topic in (
+            (PointCloud2, "hypotheses"),
+            (NavSatFix, "fix"),
+            (PoseWithCovarianceStamped, "pose"),
+        ):
+            peer.hear(kind, f"{NODE}/{topic}")
+        peer.hear(PoseArray, f"{NODE}/hypothesis_poses")
+        peer.hear(DiagnosticArray, "/diagnostics")
+        peer.until(lambda: peer.kept("/diagnostics"), "no diagnostics")
+        peer.until(
+            lambda: all(
+                peer.node.count_publishers(f"{NODE}/{topic}") for topic in ("hypotheses", "fix", "pose")
+            ),
+            "the node's topics are not there",
+        )
+
+    def send(self, message: ImageMessage) -> int:
+        """Send an image with a stamp of its own, and return the stamp."""
+        self._stamp += 10**9 + 1
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(self._stamp, 10**9)
+        message.header.frame_id = "camera_front"
+        self.images.publish(message)
+        return self._stamp
+
+    def answer(self, topic: str, stamp: int):  # type: ignore[no-untyped-def]
+        """Wait for the message with this stamp on a topic of the node."""
+        kept = self.peer.kept(f"{NODE}/{topic}")
+        found = self.peer.until(
+            lambda: [each for each in kept if stamp_to_ns(each.header.stamp) == stamp],
+            f"no {topic} for {stamp}",
+        )
+        return found[0]
+
+    def counts(self) -> dict[str, str]:
+        """Return what the next diagnostics say."""
+        kept = self.peer.kept("/diagnostics")
+        seen = len(kept)
+        self.peer.until(lambda: len(kept) > seen, "diagnostics have stopped")
+        return {each.key: each.value for each in kept[-1].status[0].values}
+
+    def until_counted(self, name: str, number: int) -> dict[str, str]:
+        """Wait until a count is reached."""
+        while int((values := self.counts())[f"frames {name}"]) < number:
+            self.process.check()
+        return values
+
+
+def raw(image: np.ndarray, encoding: str = "rgb8") -> ImageMessage:
+    height, width = image.shape[:2]
+    step = image.strides[0]
+    return ImageMessage(height=height, width=width, encoding=encoding, step=step, data=image.tobytes())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("world")
+    weights = small_weights(folder / "weights.safetensors")
+    return weights, small_map(folder / "map", weights)
+
+
+@pytest.fixture(scope="module")
+def world(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    weights, place_map = files
+    log = tmp_path_factory.mktemp("log") / "node.log"
+    parameters = {"map": place_map, "weights": weights, "device": "cpu", "reliability": "reliable"}
+    remappings = {"image": "/camera/image_raw", "__ns": "/robot"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in private_domain().items():
+            patch.setenv(name, value)
+        peer = Peer()
+        with node_process(parameters, remappings, log) as process:
+            yield World(peer, process)
+        peer.close()
+
+
+@pytest.mark.parametrize("place", [0, 5, 11])
+def test_an_image_of_a_place_is_answered_with_that_place(world: World, place: int) -> None:
+    stamp = world.send(raw(picture(place)))
+
+    points = points_from_cloud(world.answer("hypotheses", stamp))
+    assert points["place"][0] == place
+    assert points["y"][0] == pytest.approx(100 * place, abs=1.0)
+    assert points["latitude"][0] == pytest.approx(48 + place * 100 / 111_200, abs=1e-5)
+    assert points["yaw"][0] == pytest.approx(np.pi / 2)
+    assert (np.diff(points["probability"]) <= 0).all()
+    assert points["probability"].sum() <= 1 + 1e-6
+    assert len(world.answer("hypothesis_poses", stamp).poses) == len(points)
+
+
+def test_an_accepted_answer_is_a_fix_that_navsat_transform_takes(world: World) -> None:
+    stamp = world.send(raw(picture(3)))
+
+    fix = world.answer("fix", stamp)
+    assert fix.header.frame_id == "camera_front"
+    assert fix.status.status == 0
+    assert fix.altitude == pytest.approx(500, abs=0.1)
+    covariance = np.array(fix.position_covariance).reshape(3, 3)
+    assert np.linalg.eigvalsh(covariance).min() >= 1.0
+    assert fix.position_covariance_type == NavSatFix.COVARIANCE_TYPE_APPROXIMATED
+
+    pose = world.answer("pose", stamp)
+    assert pose.header.frame_id == "map"
+    assert pose.pose.pose.position.y == pytest.approx(300, abs=1.0)
+    assert np.linalg.eigvalsh(np.array(pose.pose.covariance).reshape(6, 6)).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("step", ImageMessage(height=4, width=4, encoding="rgb8", step=3, data=bytes(48))),
+        ("bytes of data", ImageMessage(height=96, width=128, encoding="rgb8", step=384, data=bytes(100))),
+        ("encoding 'no_such'", ImageMessage(height=4, width=4, encoding="no_such", step=12, data=bytes(48))),
+        ("0x0", ImageMessage(height=0, width=0, encoding="rgb8", step=0, data=b"")),
+        ("32SC2", ImageMessage(height=4, width=4, encoding="32SC2", step=32, data=bytes(128))),
+        ("64FC3", ImageMessage(height=4, width=4, encoding="64FC3", step=96, data=bytes(384))),
+        ("sides", ImageMessage(height=1, width=2000, encoding="mono8", step=2000, data=bytes(2000))),
+    ],
+)
+def test_a_bad_image_is_counted_and_the_next_one_is_answered(
+    world: World, what: str, message: ImageMessage
+) -> None:
+    before = int(world.counts()["frames refused"])
+    world.send(message)
+
+    values = world.until_counted("refused", before + 1)
+    assert what in values["last reason"]
+    assert values["frames failed"] == "0"
+    assert points_from_cloud(world.answer("hypotheses", world.send(raw(picture(1)))))["place"][0] == 1
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_16_bit_images_are_answered(world: World, big_endian: bool) -> None:
+    wide = picture(2).astype(">u2" if big_endian else "<u2") * 257
+    message = raw(np.ascontiguousarray(wide), "rgb16")
+    message.is_bigendian = big_endian
+
+    assert points_from_cloud(world.answer("hypotheses", world.send(message)))["place"][0] == 2
+
+
+def test_rows_may_be_padded(world: World) -> None:
+    padded = np.zeros((96, 140, 3), np.uint8)
+    padded[:, :128] = picture(4)
+    message = raw(padded)
+    message.width = 128
+
+    assert points_from_cloud(world.answer("hypotheses", world.send(message)))["place"][0] == 4
+
+
+def test_latest_frame_wins_and_every_frame_is_counted(world: World) -> None:
+    before = {name: int(value) for name, value in world.counts().items() if name.startswith("frames")}
+    stamps = [world.send(raw(picture(place % 12))) for place in range(60)]
+
+    world.answer("hypotheses", stamps[-1])
+    world.until_counted("received", before["frames received"] + 1)
+    after = {name: int(value) for name, value in world.counts().items() if name.startswith("frames")}
+    new = {name: after[name] - before[name] for name in after}
+    assert new["frames received"] == new["frames answered"] + new["frames superseded"]
+    assert 0 < new["frames received"] <= 60
+
+
+def test_the_match_is_shown_only_to_who_looks(world: World) -> None:
+    topic = f"{NODE}/match/compressed"
+    world.peer.hear(CompressedImage, topic)
+
+    def shown() -> list[CompressedImage]:
+        world.send(raw(picture(6)))
+        return world.peer.kept(topic)
+
+    message = world.peer.until(shown, "no picture")[0]
+    assert bytes(message.data[:2]) == b"\xff\xd8"
+
+
+def test_localise_sends_the_last_accepted_pose_as_initial_pose(world: World) -> None:
+    world.peer.hear(PoseWithCovarianceStamped, "/initialpose")
+    world.peer.until(lambda: world.peer.node.count_publishers("/initialpose"), "nobody publishes it")
+    stamp = world.send(raw(picture(7)))
+    world.answer("pose", stamp)
+
+    def initial_pose() -> list[PoseWithCovarianceStamped]:
+        response = world.peer.call(Trigger, f"{NODE}/localise", Trigger.Request())
+        assert response.success
+        assert "699.9" in response.message
+        return world.peer.kept("/initialpose")
+
+    assert world.peer.until(initial_pose, "no initial pose")[0].header.frame_id == "map"
+
+
+def test_every_parameter_is_described_and_numbers_have_a_range(world: World) -> None:
+    listed = world.peer.call(ListParameters, f"{NODE}/list_parameters", ListParameters.Request())
+    ours = [
+        name for name in listed.result.names if name not in ("use_sim_time", "start_type_description_service")
+    ]
+    assert {"map", "weights", "k", "min_probability"} <= set(ours)
+    described = world.peer.call(
+        DescribeParameters, f"{NODE}/describe_parameters", DescribeParameters.Request(names=ours)
+    )
+    for each in described.descriptors:
+        assert each.description, each.name
+        assert each.type not in (2, 3) or each.integer_range or each.floating_point_range, each.name
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_when_told_to(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+) -> None:
+    for name, value in private_domain().items():
+        monkeypatch.setenv(name, value)
+    weights, place_map = files
+    command = [sys.executable, "-m", "vpr_ros.node", "--ros-args", "-p", f"map:={place_map}"]
+    process = subprocess.Popen(
+        [*command, "-p", f"weights:={weights}"], stderr=subprocess.PIPE, env=os.environ.copy(), text=True
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "ready" in line
+    process.send_signal(sent)
+    _, rest = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    ("parameters", "what"),
+    [
+        ({}, "parameter 'map' is empty"),
+        ({"map": "/no/such/map"}, "not a map"),
+        ({"map": "MAP", "weights": "/no/such/file"}, "no such weights file"),
+        ({"map": "MAP", "weights": "OTHER"}, "built with other weights"),
+        ({"map": "MAP", "weights": "WEIGHTS", "device": "tpu"}, "'device' is 'tpu'"),
+        ({"map": "MAP", "weights": "WEIGHTS", "reliability": "maybe"}, "'reliability' is 'maybe'"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    files: tuple[Path, Path], tmp_path: Path, parameters: dict[str, str], what: str
+) -> None:
+    weights, place_map = files
+    known = {"MAP": place_map, "WEIGHTS": weights}
+    if "OTHER" in parameters.values():
+        other = tmp_path / "other.safetensors"
+        other.write_bytes(weights.read_bytes())
+        _scale_first_tensor(other)
+        known["OTHER"] = other
+    arguments = [f"{name}:={known.get(value, value)}" for name, value in parameters.items()]
+    ended = subprocess.run(
+        [sys.executable, "-m", "vpr_ros.node", "--ros-args", *(w for a in arguments for w in ("-p", a))],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+        env=os.environ | private_domain(),
+    )
+    assert ended.returncode == 2
+    assert what in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def _scale_first_tensor(file: Path) -> None:
+    from vpr_ros.encoder import load_encoder, save_encoder
+
+    encoder = load_encoder(file)
+    next(encoder.parameters()).mul_(1.5)
+    save_encoder(encoder, file, "a test")
+
+
+def test_compressed_images_are_answered_and_garbage_is_refused(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in private_domain().items():
+        monkeypatch.setenv(name, value)
+    weights, place_map = files
+    parameters = {"map": place_map, "weights": weights, "compressed": True, "reliability": "reliable"}
+    peer = Peer()
+    peer.hear(PointCloud2, "/vpr_localiser/hypotheses")
+    peer.hear(DiagnosticArray, "/diagnostics")
+    with node_process(parameters, {}, tmp_path / "node.log"):
+        images = peer.publisher(CompressedImage, "/image/compressed")
+        peer.until(lambda: peer.node.count_publishers("/vpr_localiser/hypotheses"), "not ready")
+        for data in (b"", b"garbage", compress(picture(0))[:200]):
+            images.publish(CompressedImage(format="jpeg", data=data))
+            peer.until(lambda: True, "")
+
+        def answered() -> list[PointCloud2]:
+            images.publish(CompressedImage(format="png", data=compress(picture(8), ".png")))
+            return peer.kept("/vpr_localiser/hypotheses")
+
+        answer = peer.until(answered, "no answer")
+        assert points_from_cloud(answer[0])["place"][0] == 8
+        peer.until(
+            lambda: any(
+                int(value.value) > 0
+                for message in peer.kept("/diagnostics")
+                for value in message.status[0].values
+                if value.key == "frames refused"
+            ),
+            "nothing refused",
+        )
+    peer.close()

@@ -1,0 +1,149 @@
+"""What is installed, and that what describes it is true."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from vpr_ros.node_parameters import Parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[zipfile.ZipInfo]:
+    """Build the package as `pip install .` does, from a copy, and list what it holds."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    tracked = [
+        "vpr_ros",
+        "launch",
+        "config",
+        "resource",
+        "package.xml",
+        "setup.py",
+        "setup.cfg",
+        "pyproject.toml",
+    ]
+    subprocess.run(["cp", "-r", *(str(ROOT / name) for name in tracked), str(source)], check=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    subprocess.run([*build, "--wheel-dir", str(out), str(source)], check=True, cwd=out)
+    with zipfile.ZipFile(next(out.glob("*.whl"))) as opened:
+        return opened.infolist()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "share/ament_index/resource_index/packages/vpr_ros",
+        "share/vpr_ros/package.xml",
+        "share/vpr_ros/launch/localise.launch.py",
+        "share/vpr_ros/config/localise.yaml",
+        "lib/vpr_ros/vpr_localiser",
+        "lib/vpr_ros/replay",
+    ],
+)
+def test_the_prefix_gets_what_ros_looks_for(wheel: list[zipfile.ZipInfo], name: str) -> None:
+    found = [entry for entry in wheel if entry.filename.endswith(f".data/data/{name}")]
+    assert len(found) == 1
+    if name.startswith("lib/"):
+        assert (found[0].external_attr >> 16) & 0o111 == 0o111  # may be executed
+
+
+def test_the_default_model_is_installed_and_neither_tests_nor_demo(wheel: list[zipfile.ZipInfo]) -> None:
+    names = [entry.filename for entry in wheel]
+    assert "vpr_ros/models/alexnet-netvlad-256.safetensors" in names
+    assert {name.split("/")[0] for name in names if name.endswith(".py") and "/data/" not in name} == {
+        "vpr_ros"
+    }
+
+
+def test_package_xml_is_of_format_3_and_names_what_the_code_imports() -> None:
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    assert package.get("format") == "3"
+    assert package.findtext("license") == "Apache-2.0"
+    assert package.findtext("export/build_type") == "ament_python"
+    named = {each.text for each in package.findall("exec_depend")}
+    text = "".join(file.read_text() for file in [*ROOT.glob("vpr_ros/*.py"), *ROOT.glob("launch/*.py")])
+    for module in (
+        "rclpy",
+        "cv_bridge",
+        "launch_ros",
+        "std_msgs",
+        "std_srvs",
+        "sensor_msgs",
+        "geometry_msgs",
+    ):
+        assert f"from {module}" in text
+        assert module in named
+    assert {"diagnostic_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs_py"} <= named
+
+
+def test_the_parameter_file_holds_every_parameter_at_its_default() -> None:
+    said = yaml.safe_load((ROOT / "config" / "localise.yaml").read_text())["/**"]["ros__parameters"]
+    assert said == {each.name: each.default for each in fields(Parameters)}
+
+
+def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
+    top = {"node", "node_parameters", "messages", "replay"}
+    for file in [*ROOT.glob("vpr_ros/*.py"), *ROOT.glob("training/*.py")]:
+        if file.stem not in top:
+            for line in file.read_text().splitlines():
+                words = line.split()
+                imports = words[:1] in (["import"], ["from"]) and len(words) > 1
+                assert not imports or words[1].split(".")[0] not in ("rclpy", "sensor_msgs", "cv_bridge"), (
+                    file
+                )
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("launch_ros") is None,
+    reason="launch_ros is not installed: a ROS distribution has it",
+)
+def test_the_launch_file_declares_its_arguments() -> None:
+    from launch.actions import DeclareLaunchArgument
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    from launch import LaunchContext
+
+    description = get_launch_description_from_python_launch_file(str(ROOT / "launch" / "localise.launch.py"))
+    arguments = [each for each in description.entities if isinstance(each, DeclareLaunchArgument)]
+    wanted = {
+        "map",
+        "weights",
+        "image",
+        "compressed",
+        "namespace",
+        "params_file",
+        "use_sim_time",
+        "log_level",
+    }
+    assert {each.name for each in arguments} == wanted
+    assert all(each.description for each in arguments)
+    assert LaunchContext() is not None
+
+
+@pytest.mark.parametrize(
+    "command", ["training/build_map.py", "training/evaluate.py", "training/make_default_model.py"]
+)
+def test_every_option_of_a_command_is_described(command: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, str(ROOT / command), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "200"},
+        cwd="/",
+    ).stdout
+    options = [line for line in shown.splitlines() if line.startswith("  --") and "(" in line]
+    assert len(options) > 4
+    for line in options:
+        assert not line.split(None, 2)[-1].startswith("(type"), line

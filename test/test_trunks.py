@@ -1,0 +1,251 @@
+"""Trunks end at conv5 before its ReLU; whatever weights file is given, they load or one line says why not."""
+
+import copy
+import dataclasses
+import functools
+import pickle
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from test.error_lines import check_line, input_error, some_cure
+from vpr_ros import trunks
+from vpr_ros.trunks import build_trunk, load_imagenet_weights, trunk_spec
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "weights"
+
+
+@pytest.fixture(scope="module")
+def alexnet():
+    torch.manual_seed(0)
+    return build_trunk("alexnet").eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    return build_trunk("vgg16").eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def fixed_state():
+    """Weights with torchvision's names, which no random initialisation gives."""
+    random = torch.Generator().manual_seed(5)
+    shapes = {name: value.shape for name, value in build_trunk("alexnet").state_dict().items()}
+    return {f"features.{name}": torch.rand(shape, generator=random) for name, shape in shapes.items()}
+
+
+@functools.cache
+def fresh_alexnet():
+    return build_trunk("alexnet")
+
+
+def loaded(file):
+    trunk = copy.deepcopy(fresh_alexnet())
+    load_imagenet_weights(trunk, "alexnet", file)
+    return trunk.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("alexnet", (63, 63), (256, 3, 3)),
+        ("alexnet", (240, 320), (256, 14, 19)),
+        ("alexnet", (101, 67), (256, 5, 3)),
+        ("vgg16", (16, 16), (512, 1, 1)),
+        ("vgg16", (96, 64), (512, 6, 4)),
+        ("vgg16", (47, 33), (512, 2, 2)),
+    ],
+)
+def test_depth_and_size_of_conv5(name, size, expected, request):
+    trunk = request.getfixturevalue(name)
+    features = trunk(torch.rand(2, 3, *size))
+    assert tuple(features.shape) == (2, *expected)
+    assert features.shape[1] == trunk_spec(name).depth
+
+
+@pytest.mark.parametrize(("name", "convolutions"), [("alexnet", 5), ("vgg16", 13)])
+def test_last_layer_is_conv5_before_its_relu(name, convolutions, request):
+    trunk = request.getfixturevalue(name)
+    assert isinstance(trunk[-1], nn.Conv2d)
+    assert sum(isinstance(layer, nn.Conv2d) for layer in trunk) == convolutions
+    features = trunk(torch.rand(1, 3, 64, 64))
+    assert features.min() < 0 < features.max()
+
+
+def test_alexnet_is_torchvisions(fixed_state):
+    from torchvision.models import alexnet as torchvision_alexnet
+
+    whole = torchvision_alexnet(weights=None)
+    trunk = build_trunk("alexnet")
+    trunk.load_state_dict({name.removeprefix("features."): value for name, value in fixed_state.items()})
+    whole.load_state_dict(fixed_state, strict=False)
+    images = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(trunk(images).relu(), whole.features[:12](images))
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_come_from_a_file(tmp_path, fixed_state, suffix, half):
+    file = tmp_path / f"weights{suffix}"
+    stored = {name: value.half() if half else value for name, value in fixed_state.items()}
+    # the classifier of the whole network is there too, and not wanted
+    stored |= {"classifier.1.weight": torch.zeros(2, 2)}
+    save_file(stored, file) if suffix == ".safetensors" else torch.save(stored, file)
+    got = loaded(file)
+    assert set(got) == {name.removeprefix("features.") for name in fixed_state}
+    for name, value in got.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, stored[f"features.{name}"].float())
+
+
+def test_names_without_prefix_will_do(tmp_path, fixed_state):
+    file = tmp_path / "trunk.safetensors"
+    save_file({name.removeprefix("features."): value for name, value in fixed_state.items()}, file)
+    assert torch.equal(loaded(file)["0.weight"], fixed_state["features.0.weight"])
+
+
+def test_unknown_trunk_names_those_there_are():
+    for call in (trunk_spec, build_trunk):
+        with input_error("resnet", "alexnet", "vgg16"):
+            call("resnet")
+
+
+@pytest.mark.parametrize("name", ["gone.safetensors", "gone.pth"])
+def test_missing_file(tmp_path, name):
+    with input_error(tmp_path / name, "no such file", "expected"):
+        loaded(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00" * 100, bytes(range(256)) * 4, b"<html>\n404\nnot found\n</html>\n"],
+    ids=["empty", "zeros", "bytes", "page"],
+)
+def test_garbage(tmp_path, suffix, content):
+    file = tmp_path / f"garbage{suffix}"
+    file.write_bytes(content)
+    with input_error(file) as caught:
+        loaded(file)
+    assert some_cure(str(caught.value)), caught.value
+    assert "more than tensors" not in str(caught.value)  # it holds nothing at all
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_truncated(tmp_path, fixed_state, suffix, share):
+    file = tmp_path / f"cut{suffix}"
+    save_file(fixed_state, file) if suffix == ".safetensors" else torch.save(fixed_state, file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    with input_error(file) as caught:
+        loaded(file)
+    assert some_cure(str(caught.value)), caught.value
+
+
+def test_other_architecture(tmp_path, vgg16):
+    file = tmp_path / "vgg16.safetensors"
+    save_file({f"features.{name}": value for name, value in vgg16.state_dict().items()}, file)
+    with input_error(file, "alexnet", "expected the weights of torchvision's alexnet"):
+        loaded(file)
+
+
+def test_a_tensor_is_missing(tmp_path, fixed_state):
+    file = tmp_path / "few.safetensors"
+    save_file({name: value for name, value in fixed_state.items() if name != "features.6.bias"}, file)
+    with input_error(file, "features.6.bias", "alexnet"):
+        loaded(file)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"features.0.weight": "no tensor"}, {"state_dict": {}}, {}])
+def test_state_dict_that_is_none(tmp_path, content):
+    file = tmp_path / "odd.pth"
+    torch.save(content, file)
+    with input_error(file) as caught:
+        loaded(file)
+    assert some_cure(str(caught.value)), caught.value
+
+
+def test_values_that_are_no_tensors(tmp_path, fixed_state):
+    file = tmp_path / "odd.pth"
+    torch.save(fixed_state | {"features.3.bias": [0.0] * 192}, file)
+    with input_error(file):
+        loaded(file)
+
+
+class Touch:
+    """Unpickled by a loader that trusts, it writes a file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("how", ["torch", "pickle"])
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, fixed_state, how):
+    file, touched = tmp_path / "evil.pth", tmp_path / "touched"
+    content = fixed_state | {"extra": Touch(touched)}
+    if how == "torch":
+        torch.save(content, file)
+    else:
+        file.write_bytes(pickle.dumps(content))
+    with input_error(file, "state dict"):
+        loaded(file)
+    assert not touched.exists()
+    pickle.loads(pickle.dumps(Touch(touched)))  # noqa: S301 - the trap does work
+    assert touched.exists()
+
+
+@pytest.mark.parametrize(
+    "error", [URLError("no route\nto host"), TimeoutError("timed out"), RuntimeError("")]
+)
+def test_without_network_the_message_says_what_to_put_where(monkeypatch, tmp_path, error):
+    class NoNetwork:
+        url = "https://weights.example/alexnet-0123.pth"
+
+        @staticmethod
+        def get_state_dict(**_):
+            raise error
+
+    spec = dataclasses.replace(trunk_spec("alexnet"), weights=NoNetwork)
+    monkeypatch.setitem(trunks.TRUNKS, "alexnet", spec)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    target = tmp_path / "checkpoints" / "alexnet-0123.pth"
+    with input_error(NoNetwork.url, target, "--trunk-weights", "alexnet"):
+        loaded(None)
+
+
+def test_without_a_file_torchvisions_weights_are_taken(monkeypatch, fixed_state):
+    class Network:
+        url = "https://weights.example/alexnet-0123.pth"
+
+        @staticmethod
+        def get_state_dict(**_):
+            return fixed_state
+
+    monkeypatch.setitem(trunks.TRUNKS, "alexnet", dataclasses.replace(trunk_spec("alexnet"), weights=Network))
+    assert torch.equal(loaded(None)["0.weight"], fixed_state["features.0.weight"])
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_real_imagenet_weights(name):
+    file = SHARED / f"{name}-imagenet-features.safetensors"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    trunk = build_trunk(name)
+    load_imagenet_weights(trunk, name, file)
+    # edges and colours of a trained first layer are no noise of an initialisation
+    first = trunk[0].weight
+    smooth = nn.functional.avg_pool2d(first, 2, stride=1)
+    assert smooth.var() > 0.3 * first.var()  # white noise: a quarter
+
+
+def test_check_line_can_fail():
+    with pytest.raises(AssertionError):
+        check_line(ValueError("two\nlines"))
