@@ -1,34 +1,44 @@
 # Everything here makes its own virtual environment first; nothing has to be installed by hand.
 PYTHON ?= python3
+SHARED ?= ../shared
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint model clean
 
 help:
-	@echo 'make demo   drive through a small town twice, localise the second drive on a map of the first'
+	@echo 'make demo   drive through a small town twice, find the second drive on a map of the first'
 	@echo 'make test   run the tests'
 	@echo 'make lint   ruff and mypy'
+	@echo 'make model  make the default model again, from the photographs in SHARED and another town'
 	@echo 'make clean  remove the environment and what the demo wrote'
 
-$(READY): requirements.txt setup.py setup.cfg package.xml
+$(READY): requirements.txt setup.py setup.cfg pyproject.toml package.xml
+	@echo 'making $(VENV): some minutes and 6 GB, once'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@touch $@
 
 demo: $(READY)
-	$(BIN)/python -m demo.drive
+	@$(BIN)/python -m demo.drive
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+OTHER_TOWN := demo/out/other-town
+model: $(READY)
+	$(BIN)/python -m demo.render --out $(OTHER_TOWN) --seed 7
+	$(BIN)/python training/make_default_model.py --fix-topic /gps/fix \
+	  --trunk-weights $(SHARED)/weights/alexnet-imagenet-features.safetensors \
+	  --data '[$(SHARED)/data/corridor,$(SHARED)/data/robot-loop,$(SHARED)/data/street,$(OTHER_TOWN)/first,$(OTHER_TOWN)/second]'
 
 clean:
 	rm -rf $(VENV) demo/out

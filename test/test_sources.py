@@ -86,3 +86,19 @@ def test_a_folder_with_a_bag_in_it_is_a_bag(tmp_path, monkeypatch):
         folder.mkdir()
         (folder / name).touch()
         assert read_source(folder) == folder
+
+
+@pytest.mark.parametrize(
+    ("rows", "left"), [("::2", [0, 2, 4]), ("1::2", [1, 3]), ("3:", [3, 4]), (":2", [0, 1])]
+)
+def test_some_rows(tmp_path, rows, left):
+    folder = write_image_folder(tmp_path / "walk", 5)
+    names = read_sources(folder, rows=rows).rows["image"].tolist()
+    assert names == [f"{number:03d}.png" for number in left]
+
+
+@pytest.mark.parametrize("rows", ["a", "1:2:3:4", "::0", "9:", "1.5:"])
+def test_rows_that_are_none(tmp_path, rows):
+    folder = write_image_folder(tmp_path / "walk", 5)
+    with input_error(f"rows '{rows}'"):
+        read_sources(folder, rows=rows)

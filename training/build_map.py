@@ -24,6 +24,7 @@ def build_map(
     out: Path,
     weights: Path = DEFAULT_WEIGHTS,
     session: str | None = None,
+    rows: str | None = None,
     image_topic: str | None = None,
     fix_topic: str | None = None,
     spacing: float = 1.0,
@@ -39,6 +40,7 @@ def build_map(
         out: Folder of the map; a map of that name is replaced.
         weights: Weights file of the encoder; the node must be given the same one.
         session: Only the images of this session.
+        rows: Only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.
         fix_topic: Of a bag with more than one NavSatFix topic.
         spacing: Metres driven from one place to the next, in a bag; 0 keeps every image.
@@ -51,7 +53,7 @@ def build_map(
         raise InputError(f"--geotag-std {geotag_std}: expected a positive number of metres")
     check_replaceable(out)  # before the work, not after it
     engine = Engine(load_encoder(weights), choose_device(device))
-    images = read_sources(data, session, image_topic, fix_topic, max_fix_gap, spacing)
+    images = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
     builder = MapBuilder(engine.fingerprint, engine.dimension, geotag_std)
     for batch in encode_table(engine, images, what="building map"):
         small = [shrink(image) for image in batch.images] if pictures else []

@@ -26,6 +26,7 @@ def evaluate(
     data: Path | list[Path],
     weights: Path = DEFAULT_WEIGHTS,
     session: str | None = None,
+    rows: str | None = None,
     image_topic: str | None = None,
     fix_topic: str | None = None,
     spacing: float = 0.0,
@@ -43,6 +44,7 @@ def evaluate(
         data: The queries: folders of images or bags, with their true geotags; several as '[a,b]'.
         weights: Weights file that the map was built with.
         session: Only the images of this session.
+        rows: Only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.
         fix_topic: Of a bag with more than one NavSatFix topic.
         spacing: Metres driven from one query to the next, in a bag; 0 takes every image.
@@ -55,7 +57,7 @@ def evaluate(
         raise InputError(f"--radius {radius:g}: expected a positive number of metres")
     engine = Engine(load_encoder(weights), choose_device(device))
     place_map = open_map(map, engine.fingerprint)
-    queries = read_sources(data, session, image_topic, fix_topic, max_fix_gap, spacing)
+    queries = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
     retrieved: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(queries)
     for batch in encode_table(engine, queries, what="encoding queries"):
         _, places = place_map.search(batch.descriptors, max(NS))

@@ -67,10 +67,11 @@ def make_default_model(
     whitened = Encoder(replace(encoder.architecture, dimension=dimension))
     whitened.load_state_dict(encoder.state_dict(), strict=False)
     cast(Whitening, whitened.whitening).fit(descriptors, shrinkage)
-    sessions = sorted(set(images.rows["session"].tolist()))
+    sources = [data] if isinstance(data, Path) else data
+    names = ", ".join("/".join(source.resolve().parts[-2:]) for source in sources)
     said = (
         f"trunk: ImageNet classification ({trunk} of torchvision), unchanged; centres and whitening: "
-        f"{len(images)} images of {', '.join(sessions)}; no training for place recognition"
+        f"{len(images)} images of {names}; no training for place recognition"
     )
     save_encoder(whitened, out, said, half=True)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB; {said}")

@@ -66,9 +66,10 @@ def _through_cv_bridge(message: ImageMessage, unknown: UnknownEncodingError) -> 
     try:
         converted = CvBridge().imgmsg_to_cv2(message, "rgb8")
     except Exception as error:  # the C++ and the Python cv_bridge each raise their own
-        raise InputError(f"encoding '{message.encoding[:40]}' does not convert to RGB ({error!r})") from error
+        name = type(error).__name__
+        raise InputError(f"encoding {message.encoding[:40]!r} does not convert to RGB ({name})") from error
     if converted.ndim != 3 or converted.shape[2] != 3 or converted.dtype != np.uint8:
-        raise InputError(f"encoding '{message.encoding[:40]}' converts to {converted.shape}, not to RGB")
+        raise InputError(f"encoding {message.encoding[:40]!r} converts to {converted.shape}, not to RGB")
     return np.asarray(converted, np.uint8)
 
 

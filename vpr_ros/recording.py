@@ -48,6 +48,7 @@ class Recording:
 def open_recording(
     path: Path,
     session: str | None = None,
+    rows: str | None = None,
     image_topic: str | None = None,
     fix_topic: str | None = None,
     frame_rate: float = 5.0,
@@ -57,11 +58,12 @@ def open_recording(
     Args:
         path: of the bag or folder.
         session: of a folder: only its images.
+        rows: of a folder: only these images, start:stop:step.
         image_topic: of a bag with more than one image topic.
         fix_topic: of a bag with more than one NavSatFix topic; the truth.
         frame_rate: images a second of a folder that has no rising time stamps.
     """
-    images = read_sources(path, session, image_topic, fix_topic, spacing=0.0)
+    images = read_sources(path, session, rows, image_topic, fix_topic, spacing=0.0)
     if not is_bag(path):
         return Recording(images, True, lambda: _folder_frames(path, images, frame_rate))
     bag = BagFile(path)

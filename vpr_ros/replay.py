@@ -16,20 +16,23 @@ from threading import Event, Lock, Thread
 from time import perf_counter, sleep
 from typing import Any
 
+import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
 from tqdm import tqdm
 
 from vpr_ros.command import run
 from vpr_ros.drive_metrics import FrameAnswer, summarise, table
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
-from vpr_ros.messages import points_from_cloud, stamp_to_ns
+from vpr_ros.messages import compressed_from_rgb, points_from_cloud, stamp_to_ns
 from vpr_ros.node_process import NodeProcess, node_process
 from vpr_ros.place_map import open_map
 from vpr_ros.recording import Frame, Recording, open_recording
@@ -37,6 +40,8 @@ from vpr_ros.report import draw_drive
 
 #: Seconds that the node may take to load its map, and to answer the last frame.
 START_TIMEOUT, ANSWER_TIMEOUT = 120.0, 5.0
+#: Seconds between two tries of the rehearsal.
+REHEARSAL_PERIOD = 0.5
 NAMESPACE = "/vpr_localiser"
 
 
@@ -72,18 +77,22 @@ class Player:
         self._thread = Thread(target=self._executor.spin, name="replay", daemon=True)
         self._thread.start()
 
-    def wait_for_node(self, process: NodeProcess) -> None:
-        """Wait until the node hears the images and is heard."""
+    def rehearse(self, compressed: bool, process: NodeProcess) -> None:
+        """Wait for the node: send it a black image until that is answered.
+
+        That both sides see each other in the graph is not enough: the node may not know yet that it is heard.
+        """
         deadline = perf_counter() + START_TIMEOUT
-        while not (
-            self._images.get_subscription_count()
-            and self._node.count_publishers(f"{NAMESPACE}/hypotheses")
-            and self._node.count_publishers(f"{NAMESPACE}/fix")
-        ):
+        message = _black(compressed)
+        stamp = stamp_to_ns(message.header.stamp)
+        while not self._all_answered.is_set():
             process.check()
             if perf_counter() > deadline:
-                raise InputError(f"the node was not ready within {START_TIMEOUT:g} s")
-            sleep(0.05)
+                raise InputError(f"the node answered no image within {START_TIMEOUT:g} s")
+            self._expect(None, stamp)
+            self._images.publish(message)
+            self._all_answered.wait(REHEARSAL_PERIOD)
+            self._forget()
 
     def play(self, frames: Iterator[Frame], total: int, rate: float, process: NodeProcess) -> None:
         """Send the frames as they were recorded, `rate` times as fast, then wait for the last answers."""
@@ -123,14 +132,22 @@ class Player:
         self._thread.join(timeout=5.0)
         self._node.destroy_node()
 
+    def _expect(self, row: int | None, stamp: int) -> None:
+        with self._lock:
+            self._frames[stamp] = _Sent(row, perf_counter())
+            self._unanswered += 1
+            self._all_answered.clear()
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._frames.clear()
+            self._unanswered = 0
+
     def _send(self, frame: Frame) -> None:
         clock = Clock()
         clock.clock.sec, clock.clock.nanosec = divmod(frame.stamp, 10**9)
         self._clock.publish(clock)
-        with self._lock:
-            self._frames[frame.stamp] = _Sent(frame.row, perf_counter())
-            self._unanswered += 1
-            self._all_answered.clear()
+        self._expect(frame.row, frame.stamp)
         self._images.publish(frame.data)  # as recorded: nothing is decoded or encoded on the way
 
     def _on_hypotheses(self, message: PointCloud2) -> None:
@@ -150,6 +167,15 @@ class Player:
                 frame.accepted = True
 
 
+def _black(compressed: bool) -> CompressedImage | ImageMessage:
+    """Return a black camera message, with a stamp that no recording has."""
+    image = np.zeros((96, 128, 3), np.uint8)
+    header = Header(stamp=Time(nanosec=1))
+    if compressed:
+        return compressed_from_rgb(image, header)
+    return ImageMessage(header=header, height=96, width=128, encoding="rgb8", step=384, data=image.tobytes())
+
+
 def replay_through_node(
     recording: Recording, parameters: dict[str, object], log: Path, rate: float
 ) -> tuple[list[FrameAnswer], int]:
@@ -163,7 +189,7 @@ def replay_through_node(
         rclpy.init()
         player = Player(recording.compressed)
         try:
-            player.wait_for_node(process)
+            player.rehearse(recording.compressed, process)
             player.play(recording.frames(), len(recording.images), rate, process)
             return player.answers(), player.sent
         finally:
@@ -200,6 +226,7 @@ def replay(
     out: Path,
     weights: Path = DEFAULT_WEIGHTS,
     session: str | None = None,
+    rows: str | None = None,
     image_topic: str | None = None,
     fix_topic: str | None = None,
     rate: float = 1.0,
@@ -214,6 +241,7 @@ def replay(
         out: Folder for metrics.json, answers.csv, drive.png and node.log.
         weights: Weights file that the map was built with.
         session: Of a folder: only its images.
+        rows: Of a folder: only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.
         fix_topic: Of a bag with more than one NavSatFix topic.
         rate: Times as fast as it was recorded.
@@ -223,7 +251,7 @@ def replay(
     if not (rate > 0 and frame_rate > 0):
         raise InputError(f"--rate {rate:g}, --frame-rate {frame_rate:g}: expected positive numbers")
     place_map = open_map(map)
-    recording = open_recording(data, session, image_topic, fix_topic, frame_rate)
+    recording = open_recording(data, session, rows, image_topic, fix_topic, frame_rate)
     out.mkdir(parents=True, exist_ok=True)
     parameters: dict[str, object] = {"map": map.resolve(), "weights": weights.resolve(), "device": device}
     answers, sent = replay_through_node(recording, parameters, out / "node.log", rate)
@@ -235,7 +263,7 @@ def replay(
         recording.images,
         answers,
         place_map,
-        f"{data.name} on a map of {len(place_map)} places",
+        f"{data.name}: {sent} frames, a map of {len(place_map)} places",
     )
     print(table(figures))
     return figures

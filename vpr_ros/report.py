@@ -71,12 +71,14 @@ def _draw_tracks(
     found = to_enu([a.latitude for a in answers], [a.longitude for a in answers], 0.0, datum)[:, :2]
     colours = [colour_of(error) for error in metres]
     joints = list(np.stack([truth[rows], found], axis=1))
-    axis.add_collection(LineCollection(joints, colors=colours, linewidths=0.8))
     accepted = np.array([answer.accepted for answer in answers], bool)
+    # what nobody was told to believe is drawn faintly
+    strength = np.where(accepted, 1.0, 0.35)
+    axis.add_collection(LineCollection(joints, colors=colours, linewidths=0.8, alpha=strength))
     for colour, label in (
         (RIGHT, f"answer within {RADII[0]:g} m"),
         (CLOSE, f"within {RADII[1]:g} m"),
-        (WRONG, "wrong"),
+        (WRONG, "wrong, or beyond the map"),
     ):
         mine = np.array([each == colour for each in colours], bool)
         axis.plot(*found[mine & accepted].T, "o", color=colour, markersize=4, label=f"{label}: {mine.sum()}")
@@ -90,7 +92,7 @@ def _draw_tracks(
 
 
 def _pairs(answers: Sequence[FrameAnswer], metres: NDArray[np.float64]) -> list[int]:
-    """Return answers to show: spread evenly over the drive, then the worst of those accepted, and of all."""
+    """Return answers to show: spread evenly over the drive, then the worst of all, and of those accepted."""
     if not answers:
         return []
     accepted = np.flatnonzero([answer.accepted for answer in answers])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from vpr_ros.bag import is_bag, read_bag
 from vpr_ros.errors import InputError
 from vpr_ros.folder import read_folder
@@ -29,12 +31,35 @@ def read_source(
 def read_sources(
     paths: Path | Sequence[Path],
     session: str | None = None,
+    rows: str | None = None,
     image_topic: str | None = None,
     fix_topic: str | None = None,
     max_fix_gap: float = 2.0,
     spacing: float = 0.0,
 ) -> GeotaggedImages:
-    """Read one source, or several as one table, or one session of it."""
+    """Read one source, or several as one table, or one session of it, or some rows of that.
+
+    Args:
+        paths: bags or folders.
+        session: only its images.
+        rows: "start:stop:step" as in Python; "::2" is every other image.
+        image_topic: as for `vpr_ros.bag.read_bag`.
+        fix_topic: likewise.
+        max_fix_gap: likewise.
+        spacing: likewise.
+    """
     each = [paths] if isinstance(paths, Path) else paths
     images = join([read_source(path, image_topic, fix_topic, max_fix_gap, spacing) for path in each])
-    return images if session is None else only_session(images, session)
+    if session is not None:
+        images = only_session(images, session)
+    return images if rows is None else _only_rows(images, rows)
+
+
+def _only_rows(images: GeotaggedImages, rows: str) -> GeotaggedImages:
+    try:
+        chosen = np.arange(len(images))[slice(*(int(part) if part else None for part in rows.split(":")))]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"rows '{rows}': expected start:stop:step, such as ::2") from error
+    if not len(chosen):
+        raise InputError(f"rows '{rows}' of {len(images)} images: none is left")
+    return images.select(chosen)
