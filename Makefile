@@ -15,6 +15,8 @@ help:
 	@echo 'make clean  remove the environment and what the demo wrote'
 
 $(READY): requirements.txt setup.py setup.cfg pyproject.toml package.xml
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or \
+	  sys.exit("error: Python %d.%d: expected 3.10 to 3.13: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	@echo 'making $(VENV): some minutes and 6 GB, once'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

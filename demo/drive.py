@@ -67,7 +67,14 @@ def _command(*words: object) -> None:
     arguments = [str(word) for word in words]
     shown = [word.replace(f"{ROOT}/", "") for word in arguments]
     print(f"\n$ python {shlex.join(shown)}", flush=True)
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:  # it was interrupted too: let it stop what it has started
+        process.wait()
+        raise
+    if status:
+        raise subprocess.CalledProcessError(status, arguments)
 
 
 if __name__ == "__main__":

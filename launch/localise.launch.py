@@ -3,6 +3,7 @@
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
@@ -28,9 +29,9 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "compressed",
-                default_value="false",
-                choices=["true", "false"],
-                description="Subscribe CompressedImage instead of Image",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Subscribe CompressedImage instead of Image; empty: what params_file says",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
             DeclareLaunchArgument(
@@ -38,9 +39,9 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "use_sim_time",
-                default_value="false",
-                choices=["true", "false"],
-                description="Take the time from /clock, as when a bag is replayed",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Take the time from /clock; empty: what params_file says",
             ),
             DeclareLaunchArgument(
                 "log_level", default_value="info", description="debug, info, warn or error"
@@ -54,8 +55,9 @@ def _node(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    flags = {name: value(name) == "true" for name in ("compressed", "use_sim_time")}
-    named = {name: value(name) for name in ("map", "weights") if value(name)}
+    # what is not named stays as params_file has it
+    flags = {name: value(name) == "true" for name in ("compressed", "use_sim_time") if value(name)}
+    paths = {name: ParameterValue(value(name), value_type=str) for name in ("map", "weights") if value(name)}
     return [
         Node(
             package="vpr_ros",
@@ -63,8 +65,8 @@ def _node(context: LaunchContext) -> list[Node]:
             name="vpr_localiser",
             namespace=value("namespace"),
             output="screen",
-            parameters=[value("params_file"), flags, named],
+            parameters=[value("params_file"), flags | paths],
             remappings=[("image", value("image")), ("image/compressed", f"{value('image')}/compressed")],
-            arguments=["--ros-args", "--log-level", f"vpr_localiser:={value('log_level')}"],
+            arguments=["--ros-args", "--log-level", value("log_level")],
         )
     ]

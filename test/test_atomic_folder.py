@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 #: Writes the new folder, and dies just before (odd) or after (even) one of the calls that change the disk.
 DYING = """
-import os, shutil, sys
+import os, pathlib, shutil, sys
 from pathlib import Path
 from vpr_ros.atomic_folder import replacing
 
@@ -33,6 +33,9 @@ def mortal(function):
 
 for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync"):
     setattr(os, name, mortal(getattr(os, name)))
+    accessor = getattr(pathlib, "_NormalAccessor", None)  # of Python 3.10, which has its own references
+    if hasattr(accessor, name):
+        setattr(accessor, name, staticmethod(getattr(os, name)))
 with replacing(Path(sys.argv[1])) as partial:
     (partial / "a.txt").write_text("new")
     (partial / "sub").mkdir()

@@ -321,6 +321,41 @@ def test_heading_is_unknown_where_nothing_moves(write):
     assert np.isnan(images.rows["heading"]).all()
 
 
+def test_heading_does_not_reach_across_a_gap(write):
+    """East, then nothing for a minute, then west somewhere else."""
+    west = [
+        entry._replace(log=entry.log + 70 * SECOND, stamp=entry.stamp + 70 * SECOND)
+        for entry in a_drive(10, path=lambda t: [300.0 - 3.0 * t, 300.0, 0.0])
+    ]
+    images = read_bag(write([*a_drive(10, path=lambda t: [3.0 * t, 0.0, 0.0]), *west]), spacing=1.0)
+    early = seconds_of(images) < 20
+    assert images.rows["heading"][early] == pytest.approx(90, abs=0.1)
+    assert images.rows["heading"][~early] == pytest.approx(270, abs=0.1)
+
+
+def test_an_altitude_that_is_nonsense_is_unknown(write):
+    odd = fix(10, None, geodetic=(52.0, 5.0, float("inf")))
+    images = read_bag(write([entry for entry in a_drive() if entry.stamp != odd.stamp] + [odd]), spacing=0.0)
+    assert np.isfinite(images.rows["altitude"]).sum() > 60
+    assert np.isnan(images.rows["altitude"]).any()
+
+
+@pytest.mark.parametrize("options", [{"spacing": float("nan")}, {"spacing": -1.0}, {"max_fix_gap": 0.0}])
+def test_options_that_make_no_sense(write, options):
+    bag = write(a_drive(4))
+    with pytest.raises(InputError, match=next(iter(options))):
+        read_bag(bag, **options)
+
+
+def test_a_topic_in_each_file_of_a_folder_without_metadata(tmp_path):
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    entries = a_drive(6)
+    for name, topic in (("0.mcap", FIXES), ("1.mcap", IMAGES)):
+        write_mcap_file(folder / name, [entry for entry in entries if entry.topic == topic])
+    assert len(read_everything(folder)) == 24
+
+
 # --- topics
 
 

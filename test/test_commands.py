@@ -259,6 +259,32 @@ def test_a_bag_is_built_and_evaluated(tmp_path, weights):
     assert (figures["queries"], figures["unmapped"], figures["recall@1"]) == (4, 4, 1.0)
 
 
+def test_an_image_of_an_impossible_shape_is_left_out_by_name(tmp_path, weights, caplog):
+    folder = write_image_folder(tmp_path / "walk", 4)
+    (folder / "002.png").write_bytes(compress(texture(0, 20, 2000), ".png"))
+    build_map(folder, tmp_path / "map", weights)
+    assert len(open_map(tmp_path / "map")) == 3
+    assert "002.png" in caplog.text
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_old_map_stays(tmp_path, built, walk, weights):
+    shutil.copytree(built, tmp_path / "map")
+    options = f"--data {walk} --out map --weights {weights} --pictures false"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 8; exec {sys.executable} {ROOT}/training/build_map.py {options}"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error:")
+    assert [file.name for file in tmp_path.iterdir()] == ["map"]
+    assert len(open_map(tmp_path / "map")) == 12
+
+
 def test_an_image_that_does_not_decode_is_left_out(tmp_path, weights, caplog, capsys):
     folder = write_image_folder(tmp_path / "walk", 20)
     (folder / "003.png").write_bytes(b"not a picture")

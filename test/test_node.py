@@ -271,6 +271,10 @@ def test_it_ends_cleanly_when_told_to(
         ({"map": "MAP", "weights": "/no/such/file"}, "no such weights file"),
         ({"map": "MAP", "weights": "OTHER"}, "built with other weights"),
         ({"map": "MAP", "weights": "WEIGHTS", "device": "tpu"}, "'device' is 'tpu'"),
+        ({"map": "MAP", "weights": "WEIGHTS", "k": "0"}, "k"),
+        ({"map": "2024"}, "map"),
+        ({"map": "~nobody_of_that_name/map"}, "no such user"),
+        ({"map": "/" + "x" * 400}, "File name too long"),
         ({"map": "MAP", "weights": "WEIGHTS", "reliability": "maybe"}, "'reliability' is 'maybe'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
 from vpr_ros.folder import read_folder
 from vpr_ros.pixels import compress
+from vpr_ros.place_map import open_map
 from vpr_ros.recording import open_recording
 from vpr_ros.replay import replay, replay_through_node
+from vpr_ros.report import draw_drive
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -74,6 +77,43 @@ def test_images_outside_the_fixes_are_sent_too(tmp_path: Path) -> None:
     recording = open_recording(tmp_path / "drive")
 
     assert [frame.row for frame in recording.frames()] == [None, 0, None, None]
+
+
+def test_stamps_of_zero_and_repeated_ones_are_told_apart(tmp_path: Path) -> None:
+    with DriveWriter(tmp_path / "drive") as writer:
+        for place, stamp in enumerate((1, 2, 2, 3)):
+            writer.fix("/gps/fix", stamp * 10**9, (48.0 + place, 11.0, 0.0), 1.0)
+            writer.image(stamp * 10**9, compress(picture(place)))
+
+    frames = list(open_recording(tmp_path / "drive").frames())
+
+    assert [frame.stamp for frame in frames] == [10**9, 2 * 10**9, 2 * 10**9 + 1, 3 * 10**9]
+    for frame in frames:  # as the node will read it, and send it back
+        seconds, nanoseconds = struct.unpack("<iI", frame.data[4:12])
+        assert seconds * 10**9 + nanoseconds == frame.stamp
+    assert len({frame.row for frame in frames}) == 4
+
+
+@pytest.mark.parametrize("stamps", [(5 * 10**18, 5 * 10**18 + 1), (10**9, 10**14), (0, 10**9), (9, 9)])
+def test_photographs_with_useless_times_are_sent_at_a_steady_rate(
+    tmp_path: Path, stamps: tuple[int, int]
+) -> None:
+    (tmp_path / "a.png").write_bytes(compress(picture(0), ".png"))
+    lines = [f"a.png,1,1,{stamp}" for stamp in stamps]
+    (tmp_path / "images.csv").write_text("\n".join(["image,latitude,longitude,stamp", *lines]))
+
+    frames = list(open_recording(tmp_path, frame_rate=5.0).frames())
+
+    assert [frame.stamp for frame in frames] == [10**9, 12 * 10**8]
+
+
+def test_a_drive_without_an_answer_still_has_its_picture(tmp_path: Path) -> None:
+    weights = small_weights(tmp_path / "weights.safetensors")
+    recording = open_recording(write_drive(tmp_path / "drive", 3))
+    draw_drive(
+        tmp_path / "drive.png", recording.images, [], open_map(small_map(tmp_path / "map", weights)), "none"
+    )
+    assert (tmp_path / "drive.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the photographs of ../shared")

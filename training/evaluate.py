@@ -34,7 +34,7 @@ def evaluate(
     radius: float = 25.0,
     json: Path | None = None,
     device: str = "auto",
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Measure how often a place within the radius is among the first N retrieved.
 
     Queries taken where the map has no place within the radius are left out, and counted.
@@ -68,7 +68,7 @@ def evaluate(
     if not len(mapped):
         raise InputError(f"{data}: no query within {radius:g} m of a place of {map}: is it the same area?")
     recalls = recall_at([retrieved[row] for row in mapped], [positives[row] for row in mapped], NS)
-    figures: dict[str, float] = {f"recall@{n}": recall for n, recall in recalls.items()}
+    figures: dict[str, float | None] = {f"recall@{n}": recall for n, recall in recalls.items()}
     figures |= {"radius": radius, "queries": len(mapped), "unmapped": len(queries) - len(mapped)}
     figures |= {"places": len(place_map)}
     print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.cut_mcap import read_cut_mcap
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.geodesy import Datum, to_enu
 from vpr_ros.geotagged import GeotaggedImages, Image, make_rows
 from vpr_ros.pixels import rgb_from_compressed, rgb_from_raw
@@ -27,9 +28,11 @@ logger = logging.getLogger(__name__)
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 FIX = "sensor_msgs/msg/NavSatFix"
+#: Metres; beyond it a receiver reports nonsense.
+MAX_ALTITUDE = 1e5
 SUFFIXES = (".mcap", ".db3", ".bag")
-#: Bags without message definitions (sqlite3 ones before ROS 2 Iron) are read with these.
 _REPAIR = "repair it (rosbag reindex, mcap recover)"
+#: Bags without message definitions (sqlite3 ones before ROS 2 Iron) are read with these.
 _TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
 
 
@@ -41,6 +44,7 @@ class Recorded:
     type: str
     time: int  # when it was logged, nanoseconds
     data: bytes
+    reader: AnyReader | None = None  # which knows its type; none for a file that is cut
     repeat: int = 0  # messages of its topic before it that were logged at the same time
 
 
@@ -80,13 +84,13 @@ class BagFile:
                 last[message.topic] = message
                 yield message
         except Exception as error:  # a damaged file raises whatever its parser stumbles over
-            raise InputError(f"{self.path}: damaged ({_first_line(error)}): {_REPAIR}") from error
+            raise InputError(f"{self.path}: damaged ({first_line(error)}): {_REPAIR}") from error
 
     def deserialize(self, message: Recorded) -> Any:
         """Return the message as an object with the fields of its type."""
         try:
-            if self._readers:
-                return self._readers[0].deserialize(message.data, message.type)
+            if message.reader:
+                return message.reader.deserialize(message.data, message.type)
             return _TYPESTORE.deserialize_cdr(message.data, message.type)
         except Exception as error:
             raise self._torn(message, error) from error
@@ -102,14 +106,14 @@ class BagFile:
 
     def _torn(self, message: Recorded, error: Exception) -> InputError:
         where = f"{self.path}: {message.topic} at {message.time} ns"
-        return InputError(f"{where}: no {message.type} ({_first_line(error)}): {_REPAIR}")
+        return InputError(f"{where}: no {message.type} ({first_line(error)}): {_REPAIR}")
 
 
 def _read(reader: AnyReader, topics: set[str], start: int | None) -> Iterator[Recorded]:
     connections = [connection for connection in reader.connections if connection.topic in topics]
     if connections:
         for connection, time, data in reader.messages(connections, start=start):
-            yield Recorded(connection.topic, connection.msgtype, time, data)
+            yield Recorded(connection.topic, connection.msgtype, time, data, reader)
 
 
 def _read_cut(file: Path, topics: set[str], start: int | None) -> Iterator[Recorded]:
@@ -121,10 +125,6 @@ def _read_cut(file: Path, topics: set[str], start: int | None) -> Iterator[Recor
 def _close(readers: list[AnyReader]) -> None:
     for reader in readers:
         reader.close()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def is_bag(path: Path) -> bool:
@@ -168,7 +168,7 @@ def _try_reader(path: Path) -> tuple[AnyReader | None, str]:
         reader = AnyReader([path], default_typestore=_TYPESTORE)
         reader.open()
     except Exception as error:  # a damaged file raises whatever its parser stumbles over
-        return None, _first_line(error)
+        return None, first_line(error)
     return reader, ""
 
 
@@ -222,6 +222,8 @@ def read_bag(
         max_fix_gap: seconds between two fixes above which images between them are left out.
         spacing: metres driven from one keyframe to the next; 0 keeps every image.
     """
+    if not (spacing >= 0 and max_fix_gap > 0):
+        raise InputError(f"spacing {spacing:g} m, max_fix_gap {max_fix_gap:g} s: expected positive numbers")
     bag = BagFile(path)
     image_topic = choose_topic(bag, (RAW, COMPRESSED), image_topic, "--image-topic")
     fix_topic = choose_topic(bag, (FIX,), fix_topic, "--fix-topic")
@@ -242,7 +244,9 @@ def read_bag(
         )
     origin = Datum(*fixes[0, :2])
     enu = to_enu(positions[known, 0], positions[known, 1], 0.0, origin)[:, :2]
-    headings = track_heading(enu)
+    # a direction of travel is not taken across a gap
+    breaks = np.flatnonzero((np.diff(known) > 1) | (np.diff(stamps[known]) > max_fix_gap * 1e9)) + 1
+    headings = np.concatenate([track_heading(stretch) for stretch in np.split(enu, breaks)])
     kept = keyframes(enu, spacing)
     logger.info(
         "%s: %d of %d images kept, one each %g m (%d outside the fixes, %d in gaps over %g s, "
@@ -290,7 +294,8 @@ def _scan(bag: BagFile, image_topic: str, fix_topic: str) -> _Drive:
             drive.stamps.append(stamp)
             drive.logged.append((recorded.time, recorded.repeat))
         elif _usable(message):
-            drive.fixes[stamp] = (message.latitude, message.longitude, message.altitude)
+            altitude = message.altitude if abs(message.altitude) <= MAX_ALTITUDE else math.nan
+            drive.fixes[stamp] = (message.latitude, message.longitude, altitude)
         else:
             drive.no_fix += 1
     return drive

@@ -14,6 +14,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.bag import COMPRESSED, FIX
 
+_TYPES = get_typestore(Stores.ROS2_JAZZY)
+
 
 class DriveWriter:
     """Writes a CompressedImage topic and NavSatFix topics; use it as a context.
@@ -32,7 +34,6 @@ class DriveWriter:
         fix_topics: Sequence[str] = ("/gps/fix",),
         frame_id: str = "camera",
     ) -> None:
-        self._types = get_typestore(Stores.ROS2_JAZZY)
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._topics = {image_topic: COMPRESSED} | dict.fromkeys(fix_topics, FIX)
         self._image_topic = image_topic
@@ -41,7 +42,7 @@ class DriveWriter:
     def __enter__(self) -> DriveWriter:
         self._writer.open()
         self._connections = {
-            topic: self._writer.add_connection(topic, kind, typestore=self._types)
+            topic: self._writer.add_connection(topic, kind, typestore=_TYPES)
             for topic, kind in self._topics.items()
         }
         return self
@@ -53,10 +54,8 @@ class DriveWriter:
 
     def image(self, stamp: int, data: bytes, form: str = "jpeg") -> None:
         """Append an image file's bytes, stamped in nanoseconds."""
-        message = self._type(COMPRESSED)(
-            header=self._header(stamp), format=form, data=np.frombuffer(data, np.uint8)
-        )
-        self._write(self._image_topic, stamp, message)
+        message = compressed_image(stamp, data, form, self._frame_id)
+        self._writer.write(self._connections[self._image_topic], stamp, message)
 
     def fix(self, topic: str, stamp: int, position: ArrayLike, std: float, status: int = 0) -> None:
         """Append a fix.
@@ -69,24 +68,25 @@ class DriveWriter:
             status: of NavSatStatus; -1 is no fix.
         """
         latitude, longitude, altitude = (float(value) for value in np.asarray(position))
-        message = self._type(FIX)(
-            header=self._header(stamp),
-            status=self._type("sensor_msgs/msg/NavSatStatus")(status=status, service=1),
+        message = _TYPES.types[FIX](
+            header=_header(stamp, self._frame_id),
+            status=_TYPES.types["sensor_msgs/msg/NavSatStatus"](status=status, service=1),
             latitude=latitude,
             longitude=longitude,
             altitude=altitude,
             position_covariance=np.diag([std**2, std**2, std**2]).ravel(),
             position_covariance_type=2,  # COVARIANCE_TYPE_DIAGONAL_KNOWN
         )
-        self._write(topic, stamp, message)
+        self._writer.write(self._connections[topic], stamp, _TYPES.serialize_cdr(message, FIX))
 
-    def _type(self, name: str) -> Any:
-        return self._types.types[name]
 
-    def _header(self, stamp: int) -> object:
-        time = self._type("builtin_interfaces/msg/Time")(sec=stamp // 10**9, nanosec=stamp % 10**9)
-        return self._type("std_msgs/msg/Header")(stamp=time, frame_id=self._frame_id)
+def compressed_image(stamp: int, data: bytes, form: str, frame_id: str = "camera") -> bytes:
+    """Return a CompressedImage in CDR: an image file's bytes, stamped in nanoseconds."""
+    header = _header(stamp, frame_id)
+    message = _TYPES.types[COMPRESSED](header=header, format=form, data=np.frombuffer(data, np.uint8))
+    return bytes(_TYPES.serialize_cdr(message, COMPRESSED))
 
-    def _write(self, topic: str, stamp: int, message: object) -> None:
-        data = self._types.serialize_cdr(message, self._topics[topic])
-        self._writer.write(self._connections[topic], stamp, data)
+
+def _header(stamp: int, frame_id: str) -> Any:
+    time = _TYPES.types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
+    return _TYPES.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)

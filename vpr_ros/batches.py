@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vpr_ros.encoder import check_size
 from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, Image
@@ -56,8 +57,11 @@ def _read(images: GeotaggedImages, start: int, size: int) -> tuple[NDArray[np.in
     rows, pixels = [], []
     for row in range(start, min(start + size, len(images))):
         try:
-            pixels.append(images.read(row))
-            rows.append(row)
-        except InputError as error:
-            logger.warning("left out: %s", error)
+            image = images.read(row)
+            check_size(*image.shape[:2])
+        except (InputError, OSError) as error:
+            logger.warning("left out: %s: %s", images.rows["image"][row], error)
+            continue
+        pixels.append(image)
+        rows.append(row)
     return np.asarray(rows, np.intp), pixels

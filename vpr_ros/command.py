@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ def run(function: Callable[..., Any]) -> None:
     parser.add_function_arguments(function)
     options = parser.parse_args([_underscored(argument) for argument in sys.argv[1:]])
     options.pop("config")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop, it stops as on Ctrl-C
     try:
         function(**parser.instantiate(options))
     except InputError as error:

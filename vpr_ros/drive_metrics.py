@@ -101,18 +101,14 @@ def table(figures: dict[str, Any]) -> str:
     frames, accepted = figures["frames"], figures["accepted"]
     lines = [f"{'':<28}{'@1':>8}{'@5':>8}{'@10':>8}"]
     for radius, recall in figures["recall"].items():
-        lines.append(
-            f"{'recall within ' + radius:<28}" + "".join(f"{value:8.3f}" for value in recall.values())
-        )
+        lines.append(f"{'recall within ' + radius:<28}" + "".join(_number(v, 3) for v in recall.values()))
     lines.append(f"{'':<28}{'p50':>8}{'p95':>8}{'p99':>8}")
     for name, values in (
         ("error, best hypothesis, m", figures["error_m"]),
         ("error, accepted fixes, m", accepted["error_m"]),
         ("latency, ms", figures["latency_ms"]),
     ):
-        lines.append(
-            f"{name:<28}" + "".join("      - " if v is None else f"{v:8.2f}" for v in values.values())
-        )
+        lines.append(f"{name:<28}" + "".join(_number(v, 2) for v in values.values()))
     lines += [
         f"frames: {frames['in']} in, {frames['answered']} answered, {frames['dropped']} dropped",
         f"        {figures['mapped']} on the map, {figures['unmapped']} beyond it",
@@ -120,3 +116,7 @@ def table(figures: dict[str, Any]) -> str:
         f"by more than 25 m, {accepted['unmapped']} beyond the map",
     ]
     return "\n".join(lines)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return f"{'-':>8}" if value is None else f"{value:8.{digits}f}"

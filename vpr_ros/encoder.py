@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.netvlad import MaxPooling, NetVLAD, Whitening
 from vpr_ros.trunks import IMAGENET_MEAN, IMAGENET_STD, TRUNKS, build_trunk, trunk_spec
+from vpr_ros.version import project_version
 
 #: Written into every weights file; a file with a higher number is refused.
 FORMAT = 1
@@ -99,21 +99,29 @@ class Encoder(nn.Module):
         Places are found again by another camera only if both are seen at about the same scale.
         """
         height, width = images.shape[-2:]
-        if max(height, width) > MAX_ASPECT * min(height, width):
-            raise InputError(f"image of {width}x{height}: expected sides of at most {MAX_ASPECT:g} to 1")
+        check_size(height, width)
         if min(height, width) == self.architecture.input_size:
             return images
         resized: Tensor = resize(images, [self.architecture.input_size], antialias=True)
         return resized
 
     def fingerprint(self) -> str:
-        """Return a sha256 that changes whenever any descriptor could: of architecture and tensors."""
+        """Return a sha256 of the architecture and of the tensors, to half precision.
+
+        It changes with all that changes descriptors by more than rounding does.
+        """
         digest = hashlib.sha256(json.dumps(asdict(self.architecture), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
-            # through half precision, so that a file stored as halves has its float32 twin's fingerprint
+            # so that a file stored as halves has its float32 twin's fingerprint
             digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise InputError for an image that cannot be brought to an encoder's input size."""
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise InputError(f"image of {width}x{height}: expected sides of at most {MAX_ASPECT:g} to 1")
 
 
 def save_encoder(encoder: Encoder, file: Path, trained_on: str, half: bool = False) -> None:
@@ -133,7 +141,11 @@ def save_encoder(encoder: Encoder, file: Path, trained_on: str, half: bool = Fal
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.partial")
-    save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(metadata)})
+    try:
+        save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(metadata)})
+    except SafetensorError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"{file}: could not be written ({first_line(error)})") from error
     with partial.open("rb") as written:
         os.fsync(written.fileno())
     partial.chmod(0o644)  # safetensors makes it readable to its owner alone
@@ -219,11 +231,3 @@ def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
             raise InputError(f"{file}: '{name}' holds values that are not finite: train it again")
     if unknown := sorted(set(tensors) - set(expected)):
         raise InputError(f"{file}: its metadata does not explain its tensor '{unknown[0]}': train it again")
-
-
-def project_version() -> str:
-    """Return the installed version of vpr_ros."""
-    try:
-        return version("vpr_ros")
-    except PackageNotFoundError:  # run from a checkout
-        return "0.0.0"

@@ -32,6 +32,8 @@ def choose_device(name: str = "auto") -> torch.device:
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device '{name}': PyTorch finds no GPU here: use 'auto' or 'cpu'")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device '{name}': PyTorch finds {torch.cuda.device_count()} GPUs here")
     return device
 
 

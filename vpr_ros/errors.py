@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     Commands print it and exit with 2, the node counts it: neither shows a traceback.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text; its name where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

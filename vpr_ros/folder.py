@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from vpr_ros.errors import InputError
@@ -22,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 TABLE = "images.csv"
+# tags of the EXIF standard by number: their names came to Pillow after Ubuntu 22.04
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+LATITUDE_REF, LATITUDE, LONGITUDE_REF, LONGITUDE, ALTITUDE_REF, ALTITUDE, DIRECTION = 1, 2, 3, 4, 5, 6, 17
+CHANGED, TAKEN, TAKEN_FRACTION = 0x0132, 0x9003, 0x9291
 
 
 def read_folder(folder: Path) -> GeotaggedImages:
@@ -80,7 +83,7 @@ def _cell(line: dict[str, str], name: str, file: Path, number: int) -> object:
 
 
 def _read_exif(folder: Path) -> Rows:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(file for file in folder.rglob("*") if _is_image(file))
     if not files:
         raise InputError(f"{folder}: no images here: expected {TABLE} or image files with EXIF geotags")
     records = [record for file in files for record in _exif_record(file, folder)]
@@ -92,28 +95,32 @@ def _read_exif(folder: Path) -> Rows:
     return make_rows(str(folder), **columns)
 
 
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
 def _exif_record(file: Path, folder: Path) -> Iterator[dict[str, object]]:
     """Yield the row of one image, or nothing where it has no geotag."""
     try:
         with PillowImage.open(file) as opened:
             exif = opened.getexif()
-            for part in (ExifTags.IFD.GPSInfo, ExifTags.IFD.Exif):
+            for part in (GPS_IFD, EXIF_IFD):
                 exif.get_ifd(part)  # read now: a TIFF must be open for it
-    except (UnidentifiedImageError, OSError, PillowImage.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file raises whatever its parser stumbles over
         raise InputError(f"{file}: does not decode as an image: remove it or copy it again") from error
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef) == "S")
-    longitude = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef) == "W")
+    gps = exif.get_ifd(GPS_IFD)
+    latitude = _degrees(gps.get(LATITUDE), gps.get(LATITUDE_REF) == "S")
+    longitude = _degrees(gps.get(LONGITUDE), gps.get(LONGITUDE_REF) == "W")
     if math.isnan(latitude) or math.isnan(longitude):
         return
-    below_sea = gps.get(ExifTags.GPS.GPSAltitudeRef) in (1, b"\x01")
-    altitude = _number(gps.get(ExifTags.GPS.GPSAltitude))
+    below_sea = gps.get(ALTITUDE_REF) in (1, b"\x01")
+    altitude = _number(gps.get(ALTITUDE))
     yield {
         "image": file.relative_to(folder).as_posix(),
         "latitude": latitude,
         "longitude": longitude,
         "altitude": -altitude if below_sea else altitude,
-        "heading": _number(gps.get(ExifTags.GPS.GPSImgDirection)),
+        "heading": _number(gps.get(DIRECTION)),
         "stamp": _stamp(exif),
         "session": "/".join(file.relative_to(folder).parts[:-1]),
     }
@@ -137,9 +144,9 @@ def _number(value: object) -> float:
 
 def _stamp(exif: PillowImage.Exif) -> int:
     """Return nanoseconds of the time taken; the camera's clock is read as UTC, 0 where it is unknown."""
-    details = exif.get_ifd(ExifTags.IFD.Exif)
-    text = str(details.get(ExifTags.Base.DateTimeOriginal, exif.get(ExifTags.Base.DateTime, "")))
-    fraction = str(details.get(ExifTags.Base.SubsecTimeOriginal, "")).strip()
+    details = exif.get_ifd(EXIF_IFD)
+    text = str(details.get(TAKEN, exif.get(CHANGED, "")))
+    fraction = str(details.get(TAKEN_FRACTION, "")).strip()
     nanoseconds = int(fraction[:9].ljust(9, "0")) if fraction.isascii() and fraction.isdigit() else 0
     try:
         taken = datetime.strptime(text, "%Y:%m:%d %H:%M:%S").replace(tzinfo=timezone.utc)

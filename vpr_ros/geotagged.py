@@ -103,7 +103,14 @@ def join(parts: Sequence[GeotaggedImages]) -> GeotaggedImages:
         part = int(np.searchsorted(starts, row, side="right")) - 1
         return parts[part].read(row - int(starts[part]))
 
-    return GeotaggedImages(np.concatenate([part.rows for part in parts]), read)
+    widest = [
+        (name, max((part.rows.dtype[name] for part in parts), key=lambda kind: kind.itemsize))
+        for name in COLUMNS
+    ]
+    rows = np.empty(starts[-1], widest)
+    for part, start in zip(parts, starts[:-1], strict=True):
+        rows[start : start + len(part)] = part.rows
+    return GeotaggedImages(rows, read)
 
 
 def only_session(images: GeotaggedImages, session: str) -> GeotaggedImages:

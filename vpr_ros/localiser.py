@@ -17,14 +17,10 @@ class Answer:
 
     Attributes:
         hypotheses: ranked.
-        places: numbers of the k places retrieved, the most similar first.
-        similarities: cosine similarity of each.
         seconds: taken by each stage.
     """
 
     hypotheses: Hypotheses
-    places: tuple[int, ...]
-    similarities: tuple[float, ...]
     seconds: dict[str, float]
 
 
@@ -50,4 +46,4 @@ class Localiser:
             "search": searched - encoded,
             "hypotheses": perf_counter() - searched,
         }
-        return Answer(hypotheses, tuple(places[0].tolist()), tuple(similarities[0].tolist()), seconds)
+        return Answer(hypotheses, seconds)

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 def recall_at(
     retrieved: Sequence[NDArray[np.int64]], positives: Sequence[NDArray[np.intp]], ns: Sequence[int]
-) -> dict[int, float]:
-    """Return, for each N, the share of queries with a positive among their first N results.
+) -> dict[int, float | None]:
+    """Return, for each N, the share of queries with a positive among their first N; None without queries.
 
     A query without any positive in the map counts as a failure, as in the NetVLAD evaluation, unless the
     caller leaves it out: see `has_positive`.
@@ -22,7 +22,7 @@ def recall_at(
         ns: the Ns.
     """
     if not positives:
-        return {n: float("nan") for n in ns}
+        return dict.fromkeys(ns)
     hits = [np.isin(places, near) for places, near in zip(retrieved, positives, strict=True)]
     return {n: float(np.mean([hit[:n].any() for hit in hits])) for n in ns}
 

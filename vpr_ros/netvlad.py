@@ -76,7 +76,7 @@ class MaxPooling(nn.Module):
 
 
 class Whitening(nn.Module):
-    """PCA-whitening to P dimensions; the first p < P rows are the whitening to p.
+    """PCA-whitening to P dimensions; without shrinkage the first p < P rows are the whitening to p.
 
     Shape:
         - Input: (B, D).

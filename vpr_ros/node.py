@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from threading import Thread
 from time import perf_counter
 from typing import Any
@@ -22,9 +21,9 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from vpr_ros import messages
-from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
+from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine, choose_device
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Image
 from vpr_ros.health import Health
 from vpr_ros.hypotheses import Hypothesis
@@ -37,6 +36,8 @@ from vpr_ros.place_map import open_map
 NAME = "vpr_localiser"
 #: Seconds between two messages on /diagnostics.
 DIAGNOSTICS_PERIOD = 1.0
+#: Seconds for which an accepted pose can be asked for: by then the robot has moved on.
+LOCALISE_MAX_AGE = 5.0
 #: Seconds, at most, between two log lines about refused frames.
 LOG_PERIOD = 5.0
 
@@ -54,7 +55,8 @@ class LocaliserNode(Node):  # type: ignore[misc]
         self._localiser = open_localiser(self._settings)
         self._health = Health()
         self._frames: Latest[tuple[Any, float]] = Latest()
-        self._last_accepted: PoseWithCovarianceStamped | None = None
+        self._last_accepted: tuple[PoseWithCovarianceStamped, float] | None = None
+        self._reported: tuple[dict[str, int], float] = (self._health.counts(), perf_counter())
         self._make_publishers()
         self._worker = Thread(target=self._work, name="localise", daemon=True)
         self._worker.start()
@@ -145,7 +147,7 @@ class LocaliserNode(Node):  # type: ignore[misc]
         self._fix.publish(messages.fix_from_hypothesis(best, Header(stamp=image.stamp, frame_id=frame)))
         pose = messages.pose_from_hypothesis(best, in_map)
         self._pose.publish(pose)
-        self._last_accepted = pose
+        self._last_accepted = (pose, perf_counter())
 
     def _publish_match(self, image: Image, answer: Answer, header: Header) -> None:
         place = answer.hypotheses.ranked[0].places[0]
@@ -157,11 +159,11 @@ class LocaliserNode(Node):  # type: ignore[misc]
         self.get_logger().warning(f"image {fate}: {reason}", throttle_duration_sec=LOG_PERIOD)
 
     def _on_localise(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Send the latest accepted pose to whoever starts from /initialpose."""
-        pose = self._last_accepted
-        response.success = pose is not None
-        if pose is None:
-            response.message = "no image has been accepted yet"
+        """Send the latest accepted pose, if it is fresh, to whoever starts from /initialpose."""
+        pose, accepted = self._last_accepted or (None, 0.0)
+        response.success = pose is not None and perf_counter() - accepted <= LOCALISE_MAX_AGE
+        if pose is None or not response.success:
+            response.message = f"no image has been accepted in the last {LOCALISE_MAX_AGE:g} s"
             return response
         self._initial_pose.publish(pose)
         position = pose.pose.pose.position
@@ -174,8 +176,11 @@ class LocaliserNode(Node):  # type: ignore[misc]
         self._diagnostics.publish(message)
 
     def _status(self) -> DiagnosticStatus:
-        counts, place_map = self._health.counts(), self._localiser.place_map
+        counts, now, place_map = self._health.counts(), perf_counter(), self._localiser.place_map
+        (before, then), self._reported = self._reported, (counts, now)
+        new = {name: counts[name] - before[name] for name in counts}
         values: dict[str, object] = {f"frames {name}": count for name, count in counts.items()}
+        values["rate Hz"] = f"{new['answered'] / max(now - then, 1e-3):.1f}"
         values["last reason"] = self._health.last_reason
         for stage, taken in self._health.latencies().items():
             values |= {f"{stage} {name} ms": f"{ms:.2f}" for name, ms in taken.items() if ms is not None}
@@ -183,11 +188,8 @@ class LocaliserNode(Node):  # type: ignore[misc]
         level, text = DiagnosticStatus.OK, "localising"
         if not counts["received"]:
             level, text = DiagnosticStatus.WARN, "no image received yet"
-        elif counts["refused"] or counts["failed"]:
-            level, text = (
-                DiagnosticStatus.WARN,
-                f"{counts['refused'] + counts['failed']} images refused or failed",
-            )
+        elif bad := new["refused"] + new["failed"]:
+            level, text = DiagnosticStatus.WARN, f"{bad} images refused or failed"
         return DiagnosticStatus(
             level=level,
             name=f"{NAME}: localisation",
@@ -205,8 +207,7 @@ class LocaliserNode(Node):  # type: ignore[misc]
 
 def open_localiser(parameters: Parameters) -> Localiser:
     """Open the weights and the map that the parameters name."""
-    weights = Path(parameters.weights).expanduser() if parameters.weights else DEFAULT_WEIGHTS
-    engine = Engine(load_encoder(weights), choose_device(parameters.device))
+    engine = Engine(load_encoder(parameters.weights_file), choose_device(parameters.device))
     place_map = open_map(parameters.map_folder, engine.fingerprint)
     localiser = Localiser(engine, place_map, parameters.belief, parameters.k)
     # the first image of all takes many times as long: let it not be one of the robot's
@@ -216,20 +217,31 @@ def open_localiser(parameters: Parameters) -> Localiser:
 
 def main() -> None:
     """Run the node until it is told to stop; exits with 2 and one line on bad input."""
-    rclpy.init()
     node = None
     try:
+        rclpy.init()
         node = LocaliserNode()
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except InputError as error:
-        rclpy.logging.get_logger(NAME).fatal(str(error))
-        sys.exit(2)
+    except (InputError, OSError) as error:
+        sys.exit(_fail(error))
+    except (
+        RuntimeError
+    ) as error:  # rclpy's RCLError: of a parameter file, or of a shutdown in the middle of it
+        if node is None and not rclpy.ok():
+            sys.exit(_fail(error))
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _fail(error: Exception) -> int:
+    rclpy.logging.get_logger(NAME).fatal(first_line(error))
+    return 2
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
+from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.engine import DEVICES
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.hypotheses import Belief
 
 
@@ -90,16 +92,30 @@ class Parameters:
     @property
     def map_folder(self) -> Path:
         """The map's folder, ~ expanded."""
-        return Path(self.map).expanduser()
+        return _expanded(self.map)
+
+    @property
+    def weights_file(self) -> Path:
+        """The weights' file, ~ expanded."""
+        return _expanded(self.weights) if self.weights else DEFAULT_WEIGHTS
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: no such user's folder") from error
 
 
 def declare(node: Node) -> Parameters:
     """Declare every parameter on the node and return their values; they are fixed while it runs."""
-    values = {
-        each.name: node.declare_parameter(each.name, each.default, _descriptor(each)).value
-        for each in fields(Parameters)
-        if each.default is not MISSING
-    }
+    try:
+        values = {
+            each.name: node.declare_parameter(each.name, each.default, _descriptor(each)).value
+            for each in fields(Parameters)
+        }
+    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        raise InputError(first_line(error)) from error
     return Parameters(**values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -59,4 +60,4 @@ def _yaml(value: object) -> str:
     """Write a value as ROS reads it: a string quoted, so that a path of digits stays one."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, (str, Path)) else str(value)
+    return json.dumps(str(value)) if isinstance(value, (str, Path)) else str(value)

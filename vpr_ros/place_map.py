@@ -21,12 +21,12 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from vpr_ros.atomic_folder import files_below, replacing, standing
-from vpr_ros.encoder import project_version
 from vpr_ros.errors import InputError
 from vpr_ros.folder import read_image
 from vpr_ros.geodesy import Datum, to_enu
 from vpr_ros.geotagged import COLUMNS, Image, Rows
 from vpr_ros.pixels import compress
+from vpr_ros.version import project_version
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class MapBuilder:
         places = np.concatenate(self._rows)
         check_replaceable(folder)
         with replacing(folder) as partial:
-            faiss.write_index(self._index, str(partial / INDEX))
+            (partial / INDEX).write_bytes(faiss.serialize_index(self._index).tobytes())
             np.save(partial / PLACES, places, allow_pickle=False)
             if self._pictures:
                 (partial / IMAGES).mkdir()

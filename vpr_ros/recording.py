@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.bag import COMPRESSED, RAW, BagFile, choose_topic, header_stamp, is_bag, reference
+from vpr_ros.bag_writer import compressed_image
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.pixels import compress
 from vpr_ros.sources import read_sources
+
+#: Nanoseconds: the end of ROS time, in 2038, and the longest step between two images of one drive.
+END_OF_TIME, MAX_STEP = 2**31 * 10**9, 10**9
 
 
 @dataclass(frozen=True)
@@ -73,27 +77,32 @@ def open_recording(
 
 def _bag_frames(bag: BagFile, topic: str, images: GeotaggedImages) -> Iterator[Frame]:
     row_of = {name: row for row, name in enumerate(images.rows["image"].tolist())}
+    last = 0
     for recorded in bag.messages({topic}):
-        stamp = header_stamp(bag.deserialize(recorded), recorded)
+        # answers are told apart by their stamps: none may be zero, or be there twice
+        stamp = max(header_stamp(bag.deserialize(recorded), recorded), last + 1)
+        last = stamp
         name = reference(bag.path, topic, recorded.time, recorded.repeat)
-        yield Frame(row_of.get(name), stamp, bag.cdr(recorded))
+        yield Frame(row_of.get(name), stamp, _stamped(bag.cdr(recorded), stamp))
+
+
+def _stamped(data: bytes, stamp: int) -> bytes:
+    """Return a message in CDR with another stamp; its header follows four bytes of encapsulation."""
+    order = "<" if data[1] & 1 else ">"
+    return data[:4] + struct.pack(f"{order}iI", *divmod(stamp, 10**9)) + data[12:]
 
 
 def _folder_frames(folder: Path, images: GeotaggedImages, frame_rate: float) -> Iterator[Frame]:
     stamps = images.rows["stamp"]
-    if stamps[0] <= 0 or (np.diff(stamps) <= 0).any():
+    steps = np.diff(stamps)
+    # photographs taken minutes apart, or at no known time, are sent as a camera would send them
+    if not (stamps[0] > 0 and stamps[-1] < END_OF_TIME) or (steps <= 0).any() or (steps > MAX_STEP).any():
         stamps = 10**9 + (np.arange(len(images)) * (10**9 / frame_rate)).astype(np.int64)
     for row, stamp in enumerate(stamps.tolist()):
         file = folder / str(images.rows["image"][row])
-        known = file.suffix.lower() in (".jpg", ".jpeg", ".png")
-        data = file.read_bytes() if known else compress(images.read(row), ".png")
-        form = "jpeg" if file.suffix.lower() in (".jpg", ".jpeg") else "png"
-        yield Frame(row, stamp, _compressed_image(stamp, form, data))
-
-
-def _compressed_image(stamp: int, form: str, data: bytes) -> bytes:
-    types = get_typestore(Stores.ROS2_JAZZY)
-    time = types.types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
-    header = types.types["std_msgs/msg/Header"](stamp=time, frame_id="camera")
-    message = types.types[COMPRESSED](header=header, format=form, data=np.frombuffer(data, np.uint8))
-    return bytes(types.serialize_cdr(message, COMPRESSED))
+        suffix = file.suffix.lower()
+        if suffix in (".jpg", ".jpeg", ".png"):
+            data = file.read_bytes()
+        else:
+            data, suffix = compress(images.read(row), ".png"), ".png"
+        yield Frame(row, stamp, compressed_image(stamp, data, "png" if suffix == ".png" else "jpeg"))

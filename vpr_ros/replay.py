@@ -22,6 +22,7 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
@@ -40,6 +41,8 @@ from vpr_ros.report import draw_drive
 
 #: Seconds that the node may take to load its map, and to answer the last frame.
 START_TIMEOUT, ANSWER_TIMEOUT = 120.0, 5.0
+#: Seconds after the last hypotheses within which a fix, on a topic of its own, arrives.
+LAST_FIX = 0.3
 #: Seconds between two tries of the rehearsal.
 REHEARSAL_PERIOD = 0.5
 NAMESPACE = "/vpr_localiser"
@@ -60,6 +63,7 @@ class Player:
     """Sends frames and gathers answers, matched by stamp."""
 
     def __init__(self, compressed: bool) -> None:
+        self._compressed = compressed
         self._node = rclpy.create_node("vpr_replay")
         kind, topic = (CompressedImage, "image/compressed") if compressed else (ImageMessage, "image")
         reliable = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -77,15 +81,15 @@ class Player:
         self._thread = Thread(target=self._executor.spin, name="replay", daemon=True)
         self._thread.start()
 
-    def rehearse(self, compressed: bool, process: NodeProcess) -> None:
+    def rehearse(self, process: NodeProcess) -> None:
         """Wait for the node: send it a black image until that is answered.
 
         That both sides see each other in the graph is not enough: the node may not know yet that it is heard.
         """
         deadline = perf_counter() + START_TIMEOUT
-        message = _black(compressed)
+        message = _black(self._compressed)
         stamp = stamp_to_ns(message.header.stamp)
-        while not self._all_answered.is_set():
+        while not (self._all_answered.is_set() and self._node.count_publishers(f"{NAMESPACE}/fix")):
             process.check()
             if perf_counter() > deadline:
                 raise InputError(f"the node answered no image within {START_TIMEOUT:g} s")
@@ -103,6 +107,7 @@ class Player:
             self._send(frame)
             process.check()
         self._all_answered.wait(ANSWER_TIMEOUT)
+        sleep(LAST_FIX)
 
     def answers(self) -> list[FrameAnswer]:
         """Return what came back, in the order of sending; frames without an answer are left out."""
@@ -186,10 +191,11 @@ def replay_through_node(
         "use_sim_time": True,
     } | parameters
     with _private_domain(), node_process(parameters, {}, log) as process:
-        rclpy.init()
+        # signals are ours: ROS's own handler would end the context under the player
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         player = Player(recording.compressed)
         try:
-            player.rehearse(recording.compressed, process)
+            player.rehearse(process)
             player.play(recording.frames(), len(recording.images), rate, process)
             return player.answers(), player.sent
         finally:
@@ -200,7 +206,9 @@ def replay_through_node(
 @contextmanager
 def _private_domain() -> Iterator[None]:
     """Keep a replay off the robot's own network, unless the user chose a domain."""
-    added = {"ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    humble = os.environ.get("ROS_DISTRO") == "humble"
+    local = {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    added = {"ROS_DOMAIN_ID": str(1 + os.getpid() % 100)} | local
     added = {name: value for name, value in added.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -258,6 +266,7 @@ def replay(
     figures = summarise(answers, recording.images.rows, place_map.places, sent)
     (out / "metrics.json").write_text(json.dumps(figures, indent=1))
     write_answers(out / "answers.csv", answers)
+    print(table(figures))
     draw_drive(
         out / "drive.png",
         recording.images,
@@ -265,7 +274,6 @@ def replay(
         place_map,
         f"{data.name}: {sent} frames, a map of {len(place_map)} places",
     )
-    print(table(figures))
     return figures
 
 

@@ -70,11 +70,12 @@ def _draw_tracks(
     axis.plot(*truth.T, "-", color="#56B4E9", linewidth=2, label="truth: second drive")
     found = to_enu([a.latitude for a in answers], [a.longitude for a in answers], 0.0, datum)[:, :2]
     colours = [colour_of(error) for error in metres]
-    joints = list(np.stack([truth[rows], found], axis=1))
     accepted = np.array([answer.accepted for answer in answers], bool)
     # what nobody was told to believe is drawn faintly
     strength = np.where(accepted, 1.0, 0.35)
-    axis.add_collection(LineCollection(joints, colors=colours, linewidths=0.8, alpha=strength))
+    if len(answers):
+        joints = list(np.stack([truth[rows], found], axis=1))
+        axis.add_collection(LineCollection(joints, colors=colours, linewidths=0.8, alpha=strength))
     for colour, label in (
         (RIGHT, f"answer within {RADII[0]:g} m"),
         (CLOSE, f"within {RADII[1]:g} m"),

@@ -49,6 +49,8 @@ def read_sources(
         spacing: likewise.
     """
     each = [paths] if isinstance(paths, Path) else paths
+    if not each:
+        raise InputError("no data named: expected a bag or a folder of images")
     images = join([read_source(path, image_topic, fix_topic, max_fix_gap, spacing) for path in each])
     if session is not None:
         images = only_session(images, session)
@@ -57,7 +59,8 @@ def read_sources(
 
 def _only_rows(images: GeotaggedImages, rows: str) -> GeotaggedImages:
     try:
-        chosen = np.arange(len(images))[slice(*(int(part) if part else None for part in rows.split(":")))]
+        start, stop, *step = (int(part) if part else None for part in rows.split(":"))
+        chosen = np.arange(len(images))[slice(start, stop, *step)]
     except (ValueError, TypeError) as error:
         raise InputError(f"rows '{rows}': expected start:stop:step, such as ::2") from error
     if not len(chosen):

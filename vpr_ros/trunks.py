@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 
 #: Per-channel statistics of the RGB input in 0-1 that torchvision's ImageNet classifiers were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -96,7 +96,7 @@ def _read_state(file: Path) -> dict[str, Tensor]:
                 f"{file}: holds more than tensors, refused: save its state dict alone"
             ) from error
         raise InputError(
-            f"{file}: not readable as trunk weights ({_first_line(error)}): expected a state dict"
+            f"{file}: not readable as trunk weights ({first_line(error)}): expected a state dict"
         ) from error
     if not isinstance(state, dict):
         raise InputError(f"{file}: holds a {type(state).__name__}: expected a state dict")
@@ -110,11 +110,7 @@ def _fetch_state(name: str) -> dict[str, Tensor]:
     except (URLError, OSError, RuntimeError) as error:
         target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise InputError(
-            f"ImageNet weights of '{name}' could not be fetched ({_first_line(error)}): download "
+            f"ImageNet weights of '{name}' could not be fetched ({first_line(error)}): download "
             f"{weights.url} on another machine and put it at {target}, or name a file with --trunk-weights"
         ) from error
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
