@@ -58,6 +58,7 @@ def _node(context: LaunchContext) -> list[Node]:
     # what is not named stays as params_file has it
     flags = {name: value(name) == "true" for name in ("compressed", "use_sim_time") if value(name)}
     paths = {name: ParameterValue(value(name), value_type=str) for name in ("map", "weights") if value(name)}
+    logger = ".".join([*filter(None, value("namespace").split("/")), "vpr_localiser"])
     return [
         Node(
             package="vpr_ros",
@@ -67,6 +68,6 @@ def _node(context: LaunchContext) -> list[Node]:
             output="screen",
             parameters=[value("params_file"), flags | paths],
             remappings=[("image", value("image")), ("image/compressed", f"{value('image')}/compressed")],
-            arguments=["--ros-args", "--log-level", value("log_level")],
+            arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
         )
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -55,9 +56,10 @@ def build_map(
     engine = Engine(load_encoder(weights), choose_device(device))
     images = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
     builder = MapBuilder(engine.fingerprint, engine.dimension, geotag_std)
-    for batch in encode_table(engine, images, what="building map"):
-        small = [shrink(image) for image in batch.images] if pictures else []
-        builder.add(batch.descriptors, images.rows[batch.rows], small)
+    with closing(encode_table(engine, images, what="building map")) as batches:
+        for batch in batches:
+            small = [shrink(image) for image in batch.images] if pictures else []
+            builder.add(batch.descriptors, images.rows[batch.rows], small)
     builder.write(out)
     print(f"{out}: {builder.count} places of {len(images)} images")
 

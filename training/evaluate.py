@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from json import dumps
 from pathlib import Path
 
@@ -59,10 +60,11 @@ def evaluate(
     place_map = open_map(map, engine.fingerprint)
     queries = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
     retrieved: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(queries)
-    for batch in encode_table(engine, queries, what="encoding queries"):
-        _, places = place_map.search(batch.descriptors, max(NS))
-        for row, found in zip(batch.rows, places, strict=True):
-            retrieved[row] = found
+    with closing(encode_table(engine, queries, what="encoding queries")) as batches:
+        for batch in batches:
+            _, places = place_map.search(batch.descriptors, max(NS))
+            for row, found in zip(batch.rows, places, strict=True):
+                retrieved[row] = found
     positives = within_radius(queries.rows, place_map.places, radius)
     mapped = np.flatnonzero(has_positive(positives))
     if not len(mapped):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -36,10 +36,11 @@ class Batch:
 
 def encode_table(
     engine: Engine, images: GeotaggedImages, size: int = 16, what: str = "encoding"
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the table in batches of at most `size`, in order, with a progress bar.
 
-    An image that does not decode is left out, with a warning: one bad file does not cost a long run.
+    An image that does not decode is left out, with a warning: one bad file does not cost a long run. Close
+    the generator, so that its thread ends with it.
     """
     starts = range(0, len(images), size)
     with ThreadPoolExecutor(1) as reader, tqdm(total=len(images), desc=what, unit="image") as progress:
