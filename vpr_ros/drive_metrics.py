@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.geodesy import to_ecef
-from vpr_ros.geotagged import Rows, within_radius
+from vpr_ros.geotagged import Rows, ground_distance, within_radius
 from vpr_ros.metrics import has_positive, percentiles, recall_at
 
 NS = (1, 5, 10)
@@ -48,11 +47,8 @@ def with_truth(answers: Sequence[FrameAnswer]) -> tuple[list[FrameAnswer], NDArr
 
 def errors(answers: Sequence[FrameAnswer], truth: Rows) -> NDArray[np.float64]:
     """Return metres on the ground between each answer's best hypothesis and its true row."""
-    found = to_ecef([answer.latitude for answer in answers], [answer.longitude for answer in answers])
-    metres: NDArray[np.float64] = np.linalg.norm(
-        found - to_ecef(truth["latitude"], truth["longitude"]), axis=-1
-    )
-    return metres
+    positions = [(answer.latitude, answer.longitude) for answer in answers]
+    return ground_distance(np.array(positions, [("latitude", "f8"), ("longitude", "f8")]), truth)
 
 
 def summarise(answers: Sequence[FrameAnswer], truth: Rows, places: Rows, sent: int) -> dict[str, Any]:
