@@ -13,16 +13,13 @@ import cv2
 import numpy as np
 
 from demo import town_pictures as draw
+from demo.town_light import DUSK, EVENING, NOON, Light
 from demo.town_pictures import GABLE_EAVES, KINDS, Array, Colour, Image, Texture, pick
 from demo.town_view import (
-    DUSK,
-    EVENING,
     GROUND_ORIGIN,
     GROUND_PPM,
     GROUND_SIZE,
-    NOON,
     Frame,
-    Light,
     Mesh,
     Scene,
     Sprite,
