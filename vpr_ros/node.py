@@ -12,7 +12,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
@@ -64,6 +64,9 @@ class LocaliserNode(Node):  # type: ignore[misc]
         self.create_service(Trigger, "~/localise", self._on_localise)
         # a steady clock: diagnostics go on while simulated time stands still
         self.create_timer(DIAGNOSTICS_PERIOD, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def tell_ready(self) -> None:
+        """Say in the log what it works with."""
         engine, place_map = self._localiser.engine, self._localiser.place_map
         self.get_logger().info(
             f"ready: {len(place_map)} places of {place_map.folder}, encoding on {engine.device}"
@@ -217,22 +220,25 @@ def open_localiser(parameters: Parameters) -> Localiser:
 
 def main() -> None:
     """Run the node until it is told to stop; exits with 2 and one line on bad input."""
-    node = None
     try:
         rclpy.init()
+    except RuntimeError as error:  # a parameter file that is not there, say
+        sys.exit(_fail(error))
+    node = None
+    try:
+        executor = SingleThreadedExecutor()
         node = LocaliserNode()
-        rclpy.spin(node)
+        executor.add_node(node)
+        node.tell_ready()
+        executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (InputError, OSError) as error:
         sys.exit(_fail(error))
-    except (
-        RuntimeError
-    ) as error:  # rclpy's RCLError: of a parameter file, or of a shutdown in the middle of it
-        if node is None and not rclpy.ok():
-            sys.exit(_fail(error))
+    except Exception:
         if rclpy.ok():
             raise
+        # told to stop in the middle of starting: whatever failed, failed for that
     finally:
         if node is not None:
             node.destroy_node()
