@@ -20,6 +20,8 @@ from vpr_ros.place_map import open_map
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "demo" / "out"
 DRIVES, MAP = OUT / "drives", OUT / "map"
+#: Says which code rendered the drives.
+MADE = DRIVES / "made_by"
 #: Times as fast as it was driven.
 RATE = 2.0
 
@@ -30,16 +32,12 @@ def main() -> None:
     if not _drives_stand():
         shutil.rmtree(MAP, ignore_errors=True)
         render_drives(DRIVES)
-        _made().write_text(_sources())
+        MADE.write_text(_sources())
     if not _map_stands():
         _command("training/build_map.py", "--data", DRIVES / "first", "--fix-topic", GPS, "--out", MAP)
     replayed = ("--data", DRIVES / "second", "--fix-topic", TRUTH, "--map", MAP, "--out", OUT)
     _command("-m", "vpr_ros.replay", *replayed, "--rate", RATE)
     print(f"\nfigures: {OUT / 'metrics.json'}\npicture: {OUT / 'drive.png'}")
-
-
-def _made() -> Path:
-    return DRIVES / "made_by"
 
 
 def _sources() -> str:
@@ -51,7 +49,7 @@ def _sources() -> str:
 
 
 def _drives_stand() -> bool:
-    return _made().is_file() and _made().read_text() == _sources()
+    return MADE.is_file() and MADE.read_text() == _sources()
 
 
 def _map_stands() -> bool:

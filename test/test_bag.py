@@ -83,25 +83,23 @@ def message(types, entry):
     return types.types[entry.kind](header=header, **fields)
 
 
+def write_entries(writer, types, serialize, entries):
+    connections = {}
+    for entry in sorted(entries, key=lambda entry: entry.log):
+        if entry.topic not in connections:
+            connections[entry.topic] = writer.add_connection(entry.topic, entry.kind, typestore=types)
+        writer.write(connections[entry.topic], entry.log, serialize(message(types, entry), entry.kind))
+
+
 def write_ros1(file, entries):
     with Ros1Writer(file) as writer:
-        connections = {}
-        for entry in sorted(entries, key=lambda entry: entry.log):
-            if entry.topic not in connections:
-                connections[entry.topic] = writer.add_connection(entry.topic, entry.kind, typestore=ROS1)
-            data = ROS1.serialize_ros1(message(ROS1, entry), entry.kind)
-            writer.write(connections[entry.topic], entry.log, data)
+        write_entries(writer, ROS1, ROS1.serialize_ros1, entries)
     return file
 
 
 def write_ros2(folder, entries, plugin):
     with Ros2Writer(folder, version=9, storage_plugin=plugin) as writer:
-        connections = {}
-        for entry in sorted(entries, key=lambda entry: entry.log):
-            if entry.topic not in connections:
-                connections[entry.topic] = writer.add_connection(entry.topic, entry.kind, typestore=ROS2)
-            data = ROS2.serialize_cdr(message(ROS2, entry), entry.kind)
-            writer.write(connections[entry.topic], entry.log, data)
+        write_entries(writer, ROS2, ROS2.serialize_cdr, entries)
     return folder
 
 
