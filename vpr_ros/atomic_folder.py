@@ -6,11 +6,12 @@ another, so for an instant the old one is set aside; whoever opens it looks ther
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vpr_ros.atomic_file import sync
 
 
 @contextmanager
@@ -26,13 +27,13 @@ def replacing(folder: Path) -> Iterator[Path]:
         _remove(partial)
         raise
     for file in files_below(partial):
-        _sync(partial / file)
-    _sync(partial)
+        sync(partial / file)
+    sync(partial)
     if folder.exists():
         _remove(aside)
         folder.rename(aside)
     partial.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     _remove(aside)
 
 
@@ -54,11 +55,3 @@ def _beside(folder: Path, what: str) -> Path:
 def _remove(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

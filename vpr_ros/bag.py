@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -321,15 +322,21 @@ class _ImageReader:
         self._topic = topic
         self._stream: Iterator[Recorded] = iter(())
         self._position: tuple[int, int] | None = None
+        self._lock = Lock()  # there is one stream, whoever reads
 
     def read(self, time: int, repeat: int) -> Image:
+        with self._lock:
+            recorded = self._find(time, repeat)
+        return self._decode(recorded)
+
+    def _find(self, time: int, repeat: int) -> Recorded:
         wanted = (time, repeat)
         if self._position is None or not self._position < wanted < (self._position[0] + self.NEAR, 0):
             self._stream = self._bag.messages({self._topic}, start=time)
         for recorded in self._stream:
             self._position = (recorded.time, recorded.repeat)
             if self._position == wanted:
-                return self._decode(recorded)
+                return recorded
         self._position = None
         raise InputError(
             f"{self._bag.path}: its image on {self._topic} at {time} ns is gone: did the bag change?"

@@ -6,7 +6,8 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentParser
 
@@ -22,7 +23,8 @@ def run(function: Callable[..., Any]) -> None:
     parser = ArgumentParser(description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_function_arguments(function)
-    options = parser.parse_args([_underscored(argument) for argument in sys.argv[1:]])
+    arguments = [_underscored(argument) for argument in sys.argv[1:]]
+    options = parser.parse_args(_with_values(arguments, _flags(function)))
     options.pop("config")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop, it stops as on Ctrl-C
     try:
@@ -44,6 +46,26 @@ def _underscored(argument: str) -> str:
     return (
         name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
     )
+
+
+def _flags(function: Callable[..., Any], prefix: str = "--") -> set[str]:
+    """Return the options that are true or false, those of nested options included."""
+    flags = set()
+    for name, kind in get_type_hints(function).items():
+        if kind is bool:
+            flags.add(prefix + name)
+        elif is_dataclass(kind) and isinstance(kind, type):
+            flags |= _flags(kind, f"{prefix}{name}.")
+    return flags
+
+
+def _with_values(arguments: list[str], flags: set[str]) -> list[str]:
+    """Let a flag without a value stand for true."""
+    following = [*arguments[1:], "--"]
+    return [
+        f"{argument}=true" if argument in flags and after.startswith("--") else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
 
 
 def _fail(error: Exception) -> int:

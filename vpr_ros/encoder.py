@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
+from vpr_ros.atomic_file import replacing_file
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.netvlad import MaxPooling, NetVLAD, Whitening
 from vpr_ros.trunks import IMAGENET_MEAN, IMAGENET_STD, TRUNKS, build_trunk, trunk_spec
@@ -83,10 +83,13 @@ class Encoder(nn.Module):
         The trunk may be of half precision; what comes after it may not: a cluster that nothing is assigned to
         has a norm that half precision rounds to zero.
         """
-        scale = 1 if images.is_floating_point() else 255
-        normalised = (images.to(self.mean.dtype) / scale - self.mean) / self.std
-        features: Tensor = self.trunk(normalised.to(next(self.trunk.parameters()).dtype))
+        features: Tensor = self.trunk(self.normalise(images).to(next(self.trunk.parameters()).dtype))
         return features.to(self.mean.dtype)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return RGB images, uint8 or floating point in 0-1, as the trunk takes them."""
+        scale = 1 if images.is_floating_point() else 255
+        return (images.to(self.mean.dtype) / scale - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
         pooled = self.pooling(self.local(images))
@@ -139,17 +142,12 @@ def save_encoder(encoder: Encoder, file: Path, trained_on: str, half: bool = Fal
         name: (tensor.half() if half else tensor).detach().cpu().contiguous()
         for name, tensor in encoder.state_dict().items()
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
     try:
-        save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(metadata)})
+        with replacing_file(file) as partial:
+            save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(metadata)})
+            partial.chmod(0o644)  # safetensors makes it readable to its owner alone
     except SafetensorError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"{file}: could not be written ({first_line(error)})") from error
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.chmod(0o644)  # safetensors makes it readable to its owner alone
-    partial.replace(file)
 
 
 def load_encoder(file: Path = DEFAULT_WEIGHTS) -> Encoder:

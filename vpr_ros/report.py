@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from vpr_ros.atomic_file import replacing_file
 from vpr_ros.drive_metrics import RADII, FrameAnswer, errors, with_truth
 from vpr_ros.geodesy import to_enu
 from vpr_ros.geotagged import GeotaggedImages, Image
@@ -46,9 +47,8 @@ def draw_drive(
         for position, number in enumerate(chosen):
             axis, query = figure.add_subplot(strip[position]), int(rows[number])
             _draw_pair(axis, images.read(query), query, known[number], float(metres[number]), place_map)
-    partial = file.with_name(f".{file.name}.partial")
-    figure.savefig(partial, dpi=110, format="png")
-    partial.replace(file)
+    with replacing_file(file) as partial:
+        figure.savefig(partial, dpi=110, format="png")
 
 
 def colour_of(metres: float) -> str:

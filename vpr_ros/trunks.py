@@ -29,11 +29,31 @@ class TrunkSpec:
     weights: Any
     layers: int  # of torchvision's `features` that are kept; the last one is conv5
     depth: int  # D, the channels of conv5
+    convolutions: tuple[str, ...]  # the names of its convolution layers, in order
+    train_from: str  # the first layer that the paper trains
 
 
 TRUNKS = {
-    "alexnet": TrunkSpec(models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, layers=11, depth=256),
-    "vgg16": TrunkSpec(models.vgg16, models.VGG16_Weights.IMAGENET1K_V1, layers=29, depth=512),
+    "alexnet": TrunkSpec(
+        models.alexnet,
+        models.AlexNet_Weights.IMAGENET1K_V1,
+        layers=11,
+        depth=256,
+        convolutions=("conv1", "conv2", "conv3", "conv4", "conv5"),
+        train_from="conv2",
+    ),
+    "vgg16": TrunkSpec(
+        models.vgg16,
+        models.VGG16_Weights.IMAGENET1K_V1,
+        layers=29,
+        depth=512,
+        convolutions=tuple(
+            f"conv{block}_{layer}"
+            for block, layers in enumerate((2, 2, 3, 3, 3), start=1)
+            for layer in range(1, layers + 1)
+        ),
+        train_from="conv5_1",
+    ),
 }
 
 
@@ -54,6 +74,25 @@ def build_trunk(name: str) -> nn.Sequential:
     spec = trunk_spec(name)
     trunk: nn.Sequential = spec.build(weights=None).features[: spec.layers]
     return trunk
+
+
+def layer_index(trunk: nn.Sequential, name: str, layer: str) -> int:
+    """Return where a layer begins in a trunk, its length for "pooling".
+
+    Args:
+        trunk: of `build_trunk(name)`.
+        name: of the trunk.
+        layer: "conv1_1" ... "conv5_3" (vgg16), "conv1" ... "conv5" (alexnet), or "pooling", what follows.
+    """
+    convolutions = trunk_spec(name).convolutions
+    if layer == "pooling":
+        return len(trunk)
+    if layer not in convolutions:
+        raise InputError(
+            f"trunk '{name}' has no layer '{layer}': expected {', '.join(convolutions)} or pooling"
+        )
+    numbers = [number for number, module in enumerate(trunk) if isinstance(module, nn.Conv2d)]
+    return numbers[convolutions.index(layer)]
 
 
 def load_imagenet_weights(trunk: nn.Sequential, name: str, file: Path | None = None) -> None:

@@ -1,0 +1,81 @@
+"""The figures of a run, epoch by epoch: kept, logged, drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from torch.utils.tensorboard import SummaryWriter
+
+from training.curves import draw_curves
+from training.run_folder import RunFolder
+from vpr_ros.atomic_file import replacing_file
+
+Figures = dict[str, float]
+
+
+class History:
+    """Entry n holds the figures after n epochs; entry 0 those before training.
+
+    Attributes:
+        entries: a dict of figures each, with "epoch" and recall@N.
+    """
+
+    def __init__(self, entries: list[Figures]) -> None:
+        self.entries = entries
+
+    def add(self, figures: Mapping[str, float], recalls: Mapping[int, float]) -> bool:
+        """Add the next entry; return whether it is the best so far."""
+        entry: Figures = {"epoch": len(self.entries), **figures}
+        entry |= {f"recall@{n}": recall for n, recall in recalls.items()}
+        self.entries.append(entry)
+        return self.best == entry["epoch"]
+
+    @property
+    def best(self) -> int:
+        """The epoch of the highest recall@5; among equals that of the highest recall@1, then @10."""
+        ranks = [tuple(entry[f"recall@{n}"] for n in (5, 1, 10)) for entry in self.entries]
+        return ranks.index(max(ranks))
+
+    def stale(self, patience: int) -> bool:
+        """Return whether the best is that many epochs ago; never, for a patience of 0."""
+        return 0 < patience <= len(self.entries) - 1 - self.best
+
+    def line(self) -> str:
+        """Return the last entry in words."""
+        entry, best = self.entries[-1], self.entries[self.best]
+        recalls = "  ".join(f"R@{n} {entry[f'recall@{n}']:.3f}" for n in (1, 5, 10))
+        if not entry["epoch"]:
+            return f"before training: {recalls}"
+        return (
+            f"epoch {entry['epoch']}: loss {entry['loss']:.4f}, {entry['violating']:.0%} violating, "
+            f"{entry['still_violating']:.0%} of their triplets still; {recalls}; best R@5 "
+            f"{best['recall@5']:.3f} after {best['epoch']}; mining {entry['mining_seconds']:.0f} s, steps "
+            f"{entry['training_seconds']:.0f} s"
+        )
+
+    def write(self, folder: RunFolder, title: str) -> None:
+        """Write the figures and their curves."""
+        with replacing_file(folder.history) as partial:
+            partial.write_text(json.dumps(self.entries, indent=1))
+        draw_curves(folder.curves, self.entries, title)
+
+
+class Log:
+    """TensorBoard's view of a history; what an interrupted run had logged beyond it is purged."""
+
+    def __init__(self, folder: RunFolder, history: History) -> None:
+        self._writer = SummaryWriter(str(folder.logs), purge_step=len(history.entries) or None)
+
+    def add(self, history: History) -> None:
+        """Log the last entry."""
+        entry = history.entries[-1]
+        for name, value in entry.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, cast(int, entry["epoch"]))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()

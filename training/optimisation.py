@@ -1,0 +1,57 @@
+"""How weights follow the gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from vpr_ros.errors import InputError
+
+OPTIMISERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How weights follow the gradient.
+
+    Args:
+        name: SGD, Adam or AdamW.
+        learning_rate: At the start.
+        momentum: Of SGD.
+        weight_decay: Of all weights.
+        halve_every: Epochs after which the learning rate halves, again and again.
+        epochs: At most; one epoch is every query once.
+        batch: Tuples in a step, over all devices.
+        margin: Squared distance by which a negative should be farther than the positive.
+    """
+
+    name: str = "SGD"
+    learning_rate: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 0.001
+    halve_every: int = 5
+    epochs: int = 30
+    batch: int = 4
+    margin: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMISERS:
+            raise InputError(f"unknown optimiser '{self.name}': expected one of {', '.join(OPTIMISERS)}")
+        if min(self.halve_every, self.epochs, self.batch) < 1 or self.learning_rate <= 0:
+            raise InputError(
+                "optimiser: expected halve_every, epochs and batch of at least 1 and a positive learning_rate"
+            )
+
+    def halvings(self, epoch: int) -> int:
+        """Return how often the learning rate has halved by an epoch, from 0."""
+        return epoch // self.halve_every
+
+    def build(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser of the weights that are trained."""
+        momentum = {"momentum": self.momentum} if self.name == "SGD" else {}
+        optimiser: torch.optim.Optimizer = OPTIMISERS[self.name](
+            network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, **momentum
+        )
+        return optimiser

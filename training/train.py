@@ -1,0 +1,184 @@
+"""Train NetVLAD on geotagged images: `python training/train.py --data DRIVE --out RUN`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from training.augmentation import Augmentation
+from training.mining import Mining
+from training.model import Model
+from training.optimisation import Optimisation
+from training.run_folder import RunFolder
+from training.split import split_by_place
+from training.supervision import Radii
+from training.training_run import Cache, Whiten, run_training
+from vpr_ros.command import run
+from vpr_ros.engine import choose_device
+from vpr_ros.errors import InputError
+from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.sources import read_sources
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+#: Options that a run may change when it goes on: where and for how long it runs does not change its course.
+FREE = {"out", "resume", "device", "devices", "precision", "cache", "patience", "optimisation.epochs"}
+
+
+def train(
+    data: Path | list[Path],
+    out: Path,
+    val: Path | list[Path] | None = None,
+    val_share: float = 0.2,
+    val_radius: float = 25.0,
+    patience: int = 10,
+    model: Model = Model(),  # noqa: B008  frozen
+    radii: Radii = Radii(),  # noqa: B008
+    mining: Mining = Mining(),  # noqa: B008
+    optimisation: Optimisation = Optimisation(),  # noqa: B008
+    augmentation: Augmentation = Augmentation(),  # noqa: B008
+    whiten: Whiten = Whiten(),  # noqa: B008
+    cache: Cache = Cache(),  # noqa: B008
+    session: str | None = None,
+    rows: str | None = None,
+    image_topic: str | None = None,
+    fix_topic: str | None = None,
+    spacing: float = 1.0,
+    max_fix_gap: float = 2.0,
+    seed: int = 0,
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "auto",
+    resume: bool = False,
+) -> None:
+    """Learn to recognise places from geotagged images.
+
+    Args:
+        data: Folders of images (images.csv or EXIF) or bags (rosbag2, MCAP, ROS 1); several as '[a,b]'.
+        out: Folder of the run: weights, checkpoint, configuration, logs and curves.
+        val: Validation data, likewise; without it a part of the data is held out, by place.
+        val_share: Share of the images that is held out where there is no validation data.
+        val_radius: Metres within which a retrieved validation image is right.
+        patience: Epochs without a better recall@5 on validation after which training ends; 0 for never.
+        model: What is trained.
+        radii: What geotags say of two images.
+        mining: How hard negatives are found.
+        optimisation: How weights follow the gradient.
+        augmentation: How training images are changed at random.
+        whiten: The whitening fitted at the end.
+        cache: What is kept instead of being computed again.
+        session: Only the images of this session, of data and validation data alike.
+        rows: Only these images of the data, start:stop:step; ::2 is every other one.
+        image_topic: Of a bag with more than one image topic.
+        fix_topic: Of a bag with more than one NavSatFix topic.
+        spacing: Metres driven from one image to the next, in a bag; 0 keeps every image.
+        max_fix_gap: Seconds without a fix above which a bag's images are left out.
+        seed: Of everything random.
+        device: auto, cuda or cpu.
+        devices: GPUs of this machine, or processes on the CPU, that share the work.
+        precision: 32-true, bf16-mixed (trunk in bfloat16), or auto, which is bf16-mixed where the GPU has it.
+        resume: Go on with the run in --out from where it stopped.
+    """
+    options = _plain(locals())
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision '{precision}': expected one of {', '.join(PRECISIONS)}")
+    chosen = choose_device(device)
+    most = torch.cuda.device_count() if chosen.type == "cuda" else os.cpu_count() or 1
+    if not 1 <= devices <= most:
+        raise InputError(f"--devices {devices}: expected 1 to {most}, what this machine has of '{chosen}'")
+    folder = RunFolder(out)
+    if "LOCAL_RANK" not in os.environ:  # the processes that this one starts come by here too
+        folder.begin(options, resume)
+    if precision == "auto":
+        fast = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16-mixed" if fast else "32-true"
+    fabric = Fabric(
+        accelerator=chosen.type,
+        devices=[chosen.index] if chosen.index is not None else devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    torch.set_float32_matmul_precision("high")
+    if fabric.global_rank > 0:
+        logging.disable(logging.WARNING)
+    images = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
+    if val is not None:
+        validation = read_sources(val, session, None, image_topic, fix_topic, max_fix_gap, spacing)
+    else:
+        images, validation = _hold_out(images, val_share, max(radii.negative, val_radius))
+    fixed = {name: value for name, value in _flat(options).items() if name not in FREE}
+    fixed["images"] = _digest(images, validation)
+    names = ", ".join("/".join(path.resolve().parts[-2:]) for path in _paths(data))
+    run_training(
+        fabric,
+        folder,
+        images,
+        validation,
+        model,
+        radii,
+        mining,
+        optimisation,
+        augmentation,
+        whiten,
+        cache,
+        val_radius,
+        patience,
+        seed,
+        resume,
+        fixed,
+        f"{len(images)} images of {names}",
+    )
+
+
+def _hold_out(images: GeotaggedImages, share: float, gap: float) -> tuple[GeotaggedImages, GeotaggedImages]:
+    kept, held = split_by_place(images.rows, share, gap)
+    logger.info(
+        "%d of %d images held out by place for validation, %d within %g m of them left out",
+        *(len(held), len(images), len(images) - len(held) - len(kept), gap),
+    )
+    return images.select(kept), images.select(held)
+
+
+def _paths(data: Path | list[Path]) -> list[Path]:
+    return [data] if isinstance(data, Path) else data
+
+
+def _plain(value: Any) -> Any:
+    """Return options as YAML has them: dataclasses as dicts, paths as strings."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested options by their names on the command line."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        flat |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
+    return {name: value for name, value in flat.items() if name.split(".", maxsplit=1)[0] not in FREE}
+
+
+def _digest(*tables: GeotaggedImages) -> str:
+    digest = sha256()
+    for table in tables:
+        for name in ("image", "latitude", "longitude", "session"):
+            digest.update(table.rows[name].tobytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    run(train)
