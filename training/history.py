@@ -20,17 +20,17 @@ class History:
 
     Attributes:
         entries: a dict of figures each, with "epoch" and recall@N.
+        whitened: the recalls of the best epoch's weights with their whitening, when they are known.
     """
 
     def __init__(self, entries: list[Figures]) -> None:
         self.entries = entries
+        self.whitened: Figures | None = None
 
-    def add(self, figures: Mapping[str, float], recalls: Mapping[int, float]) -> bool:
+    def add(self, figures: Mapping[str, float]) -> bool:
         """Add the next entry; return whether it is the best so far."""
-        entry: Figures = {"epoch": len(self.entries), **figures}
-        entry |= {f"recall@{n}": recall for n, recall in recalls.items()}
-        self.entries.append(entry)
-        return self.best == entry["epoch"]
+        self.entries.append({"epoch": len(self.entries), **figures})
+        return self.best == len(self.entries) - 1
 
     @property
     def best(self) -> int:
@@ -45,7 +45,7 @@ class History:
     def line(self) -> str:
         """Return the last entry in words."""
         entry, best = self.entries[-1], self.entries[self.best]
-        recalls = "  ".join(f"R@{n} {entry[f'recall@{n}']:.3f}" for n in (1, 5, 10))
+        recalls = recall_words(entry)
         if not entry["epoch"]:
             return f"before training: {recalls}"
         return (
@@ -58,8 +58,14 @@ class History:
     def write(self, folder: RunFolder, title: str) -> None:
         """Write the figures and their curves."""
         with replacing_file(folder.history) as partial:
-            partial.write_text(json.dumps(self.entries, indent=1))
+            figures = {"epochs": self.entries, "best": self.best, "whitened": self.whitened}
+            partial.write_text(json.dumps(figures, indent=1))
         draw_curves(folder.curves, self.entries, title)
+
+
+def recall_words(figures: Mapping[str, float]) -> str:
+    """Return recall@1, 5 and 10 as people read them."""
+    return "  ".join(f"R@{n} {figures[f'recall@{n}']:.3f}" for n in (1, 5, 10))
 
 
 class Log:

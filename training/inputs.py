@@ -240,7 +240,9 @@ def encode_rows(
 
     def encode(rows: Numbers) -> Iterator[tuple[Numbers, Tensor]]:
         batches = ahead(lambda positions: load(rows[positions]), _batches(len(rows)), threads, 2 * threads)
-        with tqdm(total=len(rows), desc=what, unit="image", leave=False, disable=quiet) as progress:
+        with tqdm(
+            total=len(rows), desc=what, unit="image", leave=False, disable=quiet or not len(rows)
+        ) as progress:
             for positions, parts in batches:
                 check()
                 for part in parts:

@@ -119,6 +119,7 @@ class Learner:
         return {
             "loss": loss / len(order),
             "violating": self._violating / len(order),
+            "triplets": triplets / len(order),
             "still_violating": still / max(1.0, triplets),
             "learning_rate": rate,
             "mining_seconds": seconds["mining"],

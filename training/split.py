@@ -15,7 +15,7 @@ MOST_STRETCHES = 10
 
 
 def split_by_place(
-    rows: Rows, share: float = 0.2, gap: float = 25.0
+    rows: Rows, share: float = 0.2, gap: float = 25.0, first: bool = False
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Hold out strips across the longest extent of the area; return the training and the held-out rows.
 
@@ -26,13 +26,14 @@ def split_by_place(
         rows: of geotagged images.
         share: of the images that is held out, about.
         gap: metres; at least the radius within which two images show the same place.
+        first: hold out the other end of each stretch.
 
     Raises:
         InputError: nothing would be left on one side.
     """
     if not 0 < share < 1:
         raise InputError(f"share {share:g} held out for validation: expected more than 0 and less than 1")
-    along = _along(rows)
+    along = -_along(rows) if first else _along(rows)
     extent = float(along.max() - along.min()) if len(along) else 0.0
     strips = int(np.clip(extent * share / (STRETCH * gap), 1, MOST_STRETCHES))
     held = np.zeros(len(rows), bool)

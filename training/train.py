@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, is_dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-
 from training.augmentation import Augmentation
+from training.checkpoint import load_checkpoint
 from training.mining import Mining
 from training.model import Model
 from training.optimisation import Optimisation
-from training.run_folder import RunFolder
+from training.processes import check_processes, is_first_process, start_fabric
+from training.run_folder import RunFolder, check_same
 from training.split import split_by_place
 from training.supervision import Radii
-from training.training_run import Cache, Whiten, run_training
+from training.training_run import Cache, TrainingRun, Whiten
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
-from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.sources import read_sources
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
 #: Options that a run may change when it goes on: where and for how long it runs does not change its course.
 FREE = {"out", "resume", "device", "devices", "precision", "cache", "patience", "optimisation.epochs"}
 
@@ -89,26 +86,12 @@ def train(
         resume: Go on with the run in --out from where it stopped.
     """
     options = _plain(locals())
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision '{precision}': expected one of {', '.join(PRECISIONS)}")
     chosen = choose_device(device)
-    most = torch.cuda.device_count() if chosen.type == "cuda" else os.cpu_count() or 1
-    if not 1 <= devices <= most:
-        raise InputError(f"--devices {devices}: expected 1 to {most}, what this machine has of '{chosen}'")
+    check_processes(chosen, devices, precision)
     folder = RunFolder(out)
-    if "LOCAL_RANK" not in os.environ:  # the processes that this one starts come by here too
+    if is_first_process():
         folder.begin(options, resume)
-    if precision == "auto":
-        fast = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16-mixed" if fast else "32-true"
-    fabric = Fabric(
-        accelerator=chosen.type,
-        devices=[chosen.index] if chosen.index is not None else devices,
-        strategy="ddp" if devices > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    torch.set_float32_matmul_precision("high")
+    fabric = start_fabric(chosen, devices, precision)
     if fabric.global_rank > 0:
         logging.disable(logging.WARNING)
     images = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
@@ -119,25 +102,17 @@ def train(
     fixed = {name: value for name, value in _flat(options).items() if name not in FREE}
     fixed["images"] = _digest(images, validation)
     names = ", ".join("/".join(path.resolve().parts[-2:]) for path in _paths(data))
-    run_training(
-        fabric,
-        folder,
-        images,
-        validation,
-        model,
-        radii,
-        mining,
-        optimisation,
-        augmentation,
-        whiten,
-        cache,
-        val_radius,
-        patience,
-        seed,
-        resume,
-        fixed,
-        f"{len(images)} images of {names}",
+    state = None
+    if resume:
+        state = load_checkpoint(folder.checkpoint)
+        check_same(state["options"], fixed, out)
+    training_run = TrainingRun(
+        *(fabric, folder, images, validation, model, radii, mining, optimisation, augmentation, cache),
+        *(val_radius, seed, state, f"{len(images)} images of {names}", fixed),
     )
+    with closing(training_run):
+        training_run.train(patience)
+        training_run.finish(whiten)
 
 
 def _hold_out(images: GeotaggedImages, share: float, gap: float) -> tuple[GeotaggedImages, GeotaggedImages]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,8 +16,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from training.augmentation import Augmentation
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.history import Figures, History, Log
+from training.checkpoint import save_checkpoint
+from training.history import Figures, History, Log, recall_words
 from training.initialise import (
     IN_ALL,
     PER_IMAGE,
@@ -33,12 +33,12 @@ from training.mining import Mining
 from training.model import Model, TiedNetVLAD
 from training.network import Network
 from training.optimisation import Optimisation
-from training.run_folder import RunFolder, check_same
-from training.similarity import Encode, Numbers
+from training.run_folder import RunFolder
+from training.similarity import Encode, Numbers, Share, Total
 from training.supervision import Radii, Supervision
 from training.validation import Validation
 from vpr_ros.encoder import Encoder, load_encoder, save_encoder
-from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.geotagged import GeotaggedImages, Rows
 from vpr_ros.netvlad import NetVLAD
 
 logger = logging.getLogger(__name__)
@@ -74,26 +74,12 @@ class Whiten:
     shrinkage: float = 0.0
 
 
-def run_training(
-    fabric: Fabric,
-    folder: RunFolder,
-    images: GeotaggedImages,
-    validation: GeotaggedImages,
-    model: Model,
-    radii: Radii,
-    mining: Mining,
-    optimisation: Optimisation,
-    augmentation: Augmentation,
-    whiten: Whiten,
-    cache: Cache,
-    validation_radius: float,
-    patience: int,
-    seed: int,
-    resume: bool,
-    options: Mapping[str, Any],
-    trained_on: str,
-) -> None:
-    """Train, and write the run's files; every process of several calls this alike.
+#: Validations beside the one that the best epoch is chosen by, of the validation table's rows.
+Watch = Callable[[Rows], Mapping[str, Validation]]
+
+
+class TrainingRun:
+    """One run, in each of its processes alike.
 
     Args:
         fabric: launched.
@@ -105,121 +91,202 @@ def run_training(
         mining: of negatives.
         optimisation: of the weights.
         augmentation: of training images.
-        whiten: what is fitted at the end.
         cache: of features and pixels.
         validation_radius: metres within which a retrieved validation image is right.
-        patience: epochs without a better one after which training ends; 0 for never.
         seed: of everything random.
-        resume: go on from the folder's checkpoint.
-        options: which a run may not change when it goes on.
+        state: a checkpoint to go on from.
         trained_on: in words, for the weights files.
+        options: which a run may not change when it goes on.
+        watch: other validations, for the history alone.
 
     Raises:
         InputError: the data do not allow it; it says why.
-        KeyboardInterrupt: it was asked to stop, and has written its checkpoint.
     """
-    quiet = fabric.global_rank > 0
-    state = load_checkpoint(folder.checkpoint) if resume else None
-    if state is not None:
-        check_same(state["options"], options, folder.folder)
-    encoder = model.build().to(fabric.device)
-    network = Network(encoder, model.first_trained(encoder), fabric.autocast)
-    memory = Budget(int(cache.memory * GIB / fabric.world_size))
-    from_features = cache.features and network.frozen_layers > 0
-    # features alone are asked for again and again, but where images are augmented
-    pixel_memory = Budget(0) if from_features and not augmentation else memory
-    trained, judged = (Pixels(each, encoder.fit_size, pixel_memory) for each in (images, validation))
-    for pixels in (trained, judged):
-        pixels.drop_unreadable(THREADS, quiet)
-    supervision = Supervision(trained.images.rows, radii)
-    judge = Validation(judged.images.rows, validation_radius)
-    _say_counts(len(trained.images), supervision, len(judged.images), judge)
-    with ExitStack() as stack:
-        see: dict[str, Load] = {"training": trained, "validation": judged}
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        folder: RunFolder,
+        images: GeotaggedImages,
+        validation: GeotaggedImages,
+        model: Model,
+        radii: Radii,
+        mining: Mining,
+        optimisation: Optimisation,
+        augmentation: Augmentation,
+        cache: Cache,
+        validation_radius: float,
+        seed: int,
+        state: Mapping[str, Any] | None,
+        trained_on: str,
+        options: Mapping[str, Any],
+        watch: Watch = lambda rows: {},
+    ) -> None:
+        self._fabric, self._folder, self._seed = fabric, folder, seed
+        self._epochs, self._trained_on, self._options = optimisation.epochs, trained_on, dict(options)
+        self._quiet = fabric.global_rank > 0
+        self._stop: Callable[[], bool] = lambda: False
+        self._closing = ExitStack()
+        self._encoder = model.build().to(fabric.device)
+        self._network = Network(self._encoder, model.first_trained(self._encoder), fabric.autocast)
+        memory = Budget(int(cache.memory * GIB / fabric.world_size))
+        from_features = cache.features and self._network.frozen_layers > 0
+        # features alone are asked for again and again, but where images are augmented
+        pixel_memory = Budget(0) if from_features and not augmentation else memory
+        trained, judged = (
+            Pixels(table, self._encoder.fit_size, pixel_memory) for table in (images, validation)
+        )
+        for pixels in (trained, judged):
+            pixels.drop_unreadable(THREADS, self._quiet)
+        self._count = len(trained.images)
+        supervision = Supervision(trained.images.rows, radii)
+        self._validation = Validation(judged.images.rows, validation_radius)
+        self._watch = watch(judged.images.rows)
+        _say_counts(self._count, supervision, len(judged.images), self._validation)
+        self._see: dict[str, Load] = {"training": trained, "validation": judged}
         if from_features:
-            for name, pixels in (("training", trained), ("validation", judged)):
-                file = folder.cache / f"{name}-{fabric.global_rank}.bin"
-                features = Features(pixels, network, memory, file, THREADS, quiet)
-                see[name] = stack.enter_context(closing(features))
+            self._see["training"] = self._features("training", trained, memory)
+            self._see["validation"] = self._features("validation", judged, memory)
         if state is None and model.weights is None:
-            _initialise(network, see["training"], len(trained.images), model.initialisation, seed)
-            _same_everywhere(fabric, network)
+            self._initialise(model.initialisation)
         if model.assignment == "tied":
-            network.pooling = TiedNetVLAD(cast(NetVLAD, network.pooling))
-        stop = stack.enter_context(stoppable())
-
-        def check() -> None:
-            if fabric.world_size == 1 and stop():  # several stop between two steps, together
-                raise KeyboardInterrupt
-
-        def encode(name: str, what: str) -> Encode:
-            return encode_rows(network, see[name], THREADS, what, quiet, check)
-
-        learner = Learner(
+            self._network.pooling = TiedNetVLAD(cast(NetVLAD, self._network.pooling))
+        self._learner = Learner(
             fabric,
-            network,
+            self._network,
             supervision,
-            trained if augmentation else see["training"],
-            encode("training", "mining"),
+            trained if augmentation else self._see["training"],
+            self._encode("training", "mining"),
             optimisation,
             mining,
             augmentation,
             seed,
             THREADS,
         )
-        history = History([])
+        self._history = History([])
         if state is not None:
-            learner.restore(state["learner"])
-            history = History(state["history"])
-        title = f"{encoder.architecture.trunk}, {encoder.architecture.pooling}: {folder.folder.name}"
-        log = None if quiet else stack.enter_context(closing(Log(folder, history)))
+            self._learner.restore(state["learner"])
+            self._history = History(state["history"])
 
-        def save() -> None:
-            if not quiet:
-                state = {"learner": learner.state(), "history": history.entries, "options": dict(options)}
-                save_checkpoint(folder.checkpoint, state)
+    def train(self, patience: int) -> None:
+        """Train until the last epoch, or until none of so many is better than the best before; 0 for all.
 
-        def record(figures: Figures) -> None:
-            recalls = judge.recalls(
-                encode("validation", "validation"),
-                network.dimension,
-                network.device,
-                share=(fabric.global_rank, fabric.world_size),
-                total=learner.total,
-            )
-            if history.add(figures, recalls) and not quiet:
-                save_encoder(encoder, folder.best, trained_on)
-            if figures:
-                learner.next_epoch()
-            save()
-            if log is not None:
-                log.add(history)
-                history.write(folder, title)
-                print(history.line(), flush=True)
+        Raises:
+            KeyboardInterrupt: it was asked to stop, and has written its checkpoint.
+        """
+        log = None if self._quiet else Log(self._folder, self._history)
+        with stoppable() as self._stop:
+            try:
+                if not self._history.entries:
+                    self._record({}, log)
+                while len(self._history.entries) <= self._epochs and not self._history.stale(patience):
+                    self._record(self._learner.train_epoch(self._stop, self._save), log)
+            except KeyboardInterrupt:
+                self._save()
+                if not self._quiet:
+                    print(f"{self._folder.checkpoint}: go on from here with --resume", file=sys.stderr)
+                raise
+            finally:
+                if log is not None:
+                    log.close()
 
-        try:
-            if not history.entries:
-                record({})
-            while len(history.entries) <= optimisation.epochs and not history.stale(patience):
-                record(learner.train_epoch(stop, save))
-        except KeyboardInterrupt:
-            save()
-            if not quiet:
-                print(f"{folder.checkpoint}: go on from here with --resume", file=sys.stderr)
-            raise
-        if not quiet:
-            encoder.load_state_dict(load_encoder(folder.best).state_dict())
-            encode_training = encode("training", "whitening")
-            result = _whitened(encoder, encode_training, len(trained.images), whiten, seed)
-            save_encoder(result, folder.weights, trained_on, half=True)
-            final = _with(result.whitening, encode("validation", "validation"), network.device)
-            recalls = judge.recalls(final, result.dimension, network.device)
-            said = "  ".join(f"R@{n} {recall:.3f}" for n, recall in recalls.items())
+    def finish(self, whiten: Whiten) -> None:
+        """Write the best weights with a whitening fitted to training images; the first process does."""
+        if not self._quiet:
+            self._encoder.load_state_dict(load_encoder(self._folder.best).state_dict())
+            result = self._whitened(whiten)
+            save_encoder(result, self._folder.weights, self._trained_on, half=True)
+            encode = _with(result.whitening, self._encode("validation", "validation"), self._network.device)
+            figures = self._judge(encode, result.dimension)
+            self._history.whitened = figures
+            self._history.write(self._folder, self._title)
             print(
-                f"{folder.weights}: best after epoch {history.best}, {result.dimension} dimensions; "
-                f"on validation {said}"
+                f"{self._folder.weights}: best after epoch {self._history.best}, {result.dimension} "
+                f"dimensions; on validation {recall_words(figures)}"
             )
-        fabric.barrier()
+        self._fabric.barrier()
+
+    def close(self) -> None:
+        """Remove what only the running program needs."""
+        self._closing.close()
+
+    @property
+    def _title(self) -> str:
+        architecture = self._encoder.architecture
+        return f"{self._folder.folder.name}: {architecture.trunk}, {architecture.pooling}"
+
+    def _features(self, name: str, pixels: Pixels, memory: Budget) -> Features:
+        file = self._folder.cache / f"{name}-{self._fabric.global_rank}.bin"
+        features = Features(pixels, self._network, memory, file, THREADS, self._quiet)
+        return self._closing.enter_context(closing(features))
+
+    def _encode(self, name: str, what: str) -> Encode:
+        def check() -> None:
+            if self._fabric.world_size == 1 and self._stop():  # several stop between two steps, together
+                raise KeyboardInterrupt
+
+        return encode_rows(self._network, self._see[name], THREADS, what, self._quiet, check)
+
+    def _initialise(self, version: str) -> None:
+        """Initialise a NetVLAD by k-means, alike in all processes; other poolings have nothing to learn."""
+        pooling = self._network.pooling
+        if not isinstance(pooling, NetVLAD):
+            return
+        random = np.random.default_rng(self._seed)
+        rows = sample_rows(self._count, IN_ALL // PER_IMAGE, random)
+        pooling.initialise(sample_local(self._maps(rows), random), version, self._seed)
+        if self._fabric.world_size > 1:  # k-means need not end alike everywhere
+            for tensor in pooling.state_dict().values():
+                own = tensor if self._fabric.global_rank == 0 else torch.zeros_like(tensor)
+                tensor.copy_(cast(Tensor, self._fabric.all_reduce(own, reduce_op="sum")))
+
+    def _maps(self, rows: Numbers) -> Iterator[Tensor]:
+        for row in rows:
+            for part in self._see["training"](np.array([row])):
+                with torch.no_grad():
+                    yield self._network.local(self._network.accept(part.inputs))
+
+    def _save(self) -> None:
+        if not self._quiet:
+            state = {"learner": self._learner.state(), "history": self._history.entries}
+            save_checkpoint(self._folder.checkpoint, {**state, "options": self._options})
+
+    def _record(self, figures: Figures, log: Log | None) -> None:
+        """Judge the weights, keep them if they are the best, and go to the next epoch."""
+        encode = self._encode("validation", "validation")
+        share, total = (self._fabric.global_rank, self._fabric.world_size), self._learner.total
+        judged = figures | self._judge(encode, self._network.dimension, share, total)
+        if self._history.add(judged) and not self._quiet:
+            save_encoder(self._encoder, self._folder.best, self._trained_on)
+        if figures:  # of an epoch, not of the weights before the first
+            self._learner.next_epoch()
+        self._save()
+        if log is not None:
+            log.add(self._history)
+            self._history.write(self._folder, self._title)
+            print(self._history.line(), flush=True)
+
+    def _judge(
+        self, encode: Encode, dimension: int, share: Share = (0, 1), total: Total = lambda tensor: tensor
+    ) -> Figures:
+        device = self._network.device
+        if self._watch:
+            encode = _once(encode)
+        recalls = self._validation.recalls(encode, dimension, device, share=share, total=total)
+        figures = {f"recall@{n}": recall for n, recall in recalls.items()}
+        for name, validation in self._watch.items():
+            recalls = validation.recalls(encode, dimension, device, share=share, total=total)
+            figures |= {f"{name}: recall@{n}": recall for n, recall in recalls.items()}
+        return figures
+
+    def _whitened(self, whiten: Whiten) -> Encoder:
+        if not whiten.dimension:
+            return self._encoder
+        rows = sample_rows(self._count, WHITENING_IMAGES, np.random.default_rng(self._seed))
+        descriptors = np.empty((len(rows), self._network.dimension), np.float32)
+        for positions, encoded in self._encode("training", "whitening")(rows):
+            descriptors[positions] = encoded.cpu().numpy()
+        return with_whitening(self._encoder, descriptors, whiten.dimension, whiten.shrinkage)
 
 
 def _say_counts(images: int, supervision: Supervision, judged: int, judge: Validation) -> None:
@@ -230,38 +297,18 @@ def _say_counts(images: int, supervision: Supervision, judged: int, judge: Valid
     logger.info("%d validation images, %d of them queries", judged, len(judge.queries))
 
 
-def _initialise(network: Network, see: Load, count: int, version: str, seed: int) -> None:
-    """Initialise a NetVLAD by k-means; other poolings have nothing to be initialised."""
-    if not isinstance(network.pooling, NetVLAD):
-        return
-    random = np.random.default_rng(seed)
-    rows = sample_rows(count, IN_ALL // PER_IMAGE, random)
+def _once(encode: Encode) -> Encode:
+    """Return an encoder that keeps every descriptor: for a validation part that many look at."""
+    kept: dict[int, Tensor] = {}
 
-    def maps() -> Iterator[Tensor]:
-        for row in rows:
-            for part in see(np.array([row])):
-                with torch.no_grad():
-                    yield network.local(network.accept(part.inputs))
+    def encode_once(rows: Numbers) -> Iterator[tuple[Numbers, Tensor]]:
+        new = np.array([row for row in rows.tolist() if row not in kept], np.intp)
+        for positions, descriptors in encode(new):
+            kept.update(zip(new[positions].tolist(), descriptors, strict=True))
+        if len(rows):
+            yield np.arange(len(rows)), torch.stack([kept[row] for row in rows.tolist()])
 
-    network.pooling.initialise(sample_local(maps(), random), version, seed)
-
-
-def _same_everywhere(fabric: Fabric, network: Network) -> None:
-    """Give every process the weights of the first: k-means need not end alike everywhere."""
-    if fabric.world_size > 1:
-        for tensor in network.state_dict().values():
-            own = tensor if fabric.global_rank == 0 else torch.zeros_like(tensor)
-            tensor.copy_(cast(Tensor, fabric.all_reduce(own, reduce_op="sum")))
-
-
-def _whitened(encoder: Encoder, encode: Encode, count: int, whiten: Whiten, seed: int) -> Encoder:
-    if not whiten.dimension:
-        return encoder
-    rows = sample_rows(count, WHITENING_IMAGES, np.random.default_rng(seed))
-    descriptors = np.empty((len(rows), encoder.dimension), np.float32)
-    for positions, encoded in encode(rows):
-        descriptors[positions] = encoded.cpu().numpy()
-    return with_whitening(encoder, descriptors, whiten.dimension, whiten.shrinkage)
+    return encode_once
 
 
 def _with(whitening: nn.Module | None, encode: Encode, device: torch.device) -> Encode:

@@ -20,28 +20,50 @@ BLOCK = 4096
 class Validation:
     """Queries, what each may be answered with, and what is right.
 
-    Where the table has one session alone, every other image is a query and the rest are searched.
+    Without named queries and database, each image is looked for among those of the other sessions; where
+    the table has one session alone, every other image is a query and the rest are searched.
+
+    Args:
+        rows: of the table.
+        radius: metres within which an answer is right.
+        queries: (N,) which rows are queries.
+        database: (N,) which rows they are looked for among.
 
     Attributes:
-        queries: rows with a right answer among those that they may be answered with.
+        queries: numbers of the rows that have a right answer.
     """
 
-    def __init__(self, rows: Rows, radius: float, queries: Numbers | None = None) -> None:
-        self._group = _groups(rows["session"])
-        asked = np.arange(len(rows)) if queries is None else queries
-        positives = within_radius(rows[asked], rows, radius)
+    def __init__(
+        self,
+        rows: Rows,
+        radius: float,
+        queries: NDArray[np.bool_] | None = None,
+        database: NDArray[np.bool_] | None = None,
+    ) -> None:
+        if queries is not None and database is not None:
+            self._group = np.where(queries, 0, -1)
+            self._database = database
+        else:
+            self._group = _groups(rows["session"])
+            self._database = np.ones(len(rows), bool)
+        asked = np.flatnonzero(self._group >= 0)
         positives = [
-            near[self._group[near] != self._group[row]] for row, near in zip(asked, positives, strict=True)
+            near[self._allowed(np.array([row]))[0, near]]
+            for row, near in zip(asked, within_radius(rows[asked], rows, radius), strict=True)
         ]
         known = has_positive(positives)
         self.queries: Numbers = asked[known]
         self._positives = [positives[number] for number in np.flatnonzero(known)]
-        self._count = len(rows)
         if not len(self.queries):
             raise InputError(
-                f"none of {len(rows)} validation images lies within {radius:g} m of one of another session: "
-                "give validation drives that pass a place twice"
+                f"none of {len(rows)} validation images lies within {radius:g} m of one that it may be found "
+                "by: give validation drives that pass a place twice"
             )
+
+    def _allowed(self, queries: Numbers) -> NDArray[np.bool_]:
+        """Return (Q, N): which rows may answer which queries."""
+        allowed: NDArray[np.bool_] = (self._group[queries][:, None] != self._group) & self._database
+        return allowed
 
     def recalls(
         self,
@@ -54,16 +76,15 @@ class Validation:
     ) -> dict[int, float]:
         """Return recall@N; the arguments are those of `similarities`."""
         retrieved: list[NDArray[np.int64]] = []
-        everything = np.arange(self._count)
+        everything = np.arange(len(self._group))
         for start in range(0, len(self.queries), BLOCK):
             block = self.queries[start : start + BLOCK]
-            scores = torch.zeros(len(block), self._count, device=device)
+            scores = torch.zeros(len(block), len(everything), device=device)
             for rows, found in similarities(block, everything, encode, dimension, device, share, total):
                 scores[:, torch.from_numpy(rows).to(device)] = found
             scores = total(scores)
-            own = self._group[block][:, None] == self._group[None]
-            scores[torch.from_numpy(own).to(device)] = -torch.inf
-            most = min(max(ns), self._count)
+            scores[torch.from_numpy(~self._allowed(block)).to(device)] = -torch.inf
+            most = min(max(ns), len(everything))
             retrieved += list(scores.topk(most, dim=1).indices.cpu().numpy())
         recalls = recall_at(retrieved, self._positives, ns)
         return {n: float(recall or 0.0) for n, recall in recalls.items()}

@@ -1,0 +1,233 @@
+"""Train several variants on a part of some images and measure them on the rest, held out by place.
+
+python training/compare.py --data DIR --variants config/paper_table.yaml --out OUT
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training.augmentation import Augmentation
+from training.mining import Mining
+from training.model import Model
+from training.optimisation import Optimisation
+from training.processes import start_fabric
+from training.run_folder import RunFolder
+from training.split import split_by_place
+from training.supervision import Radii
+from training.training_run import Cache, TrainingRun, Whiten
+from training.validation import Validation
+from vpr_ros.command import run
+from vpr_ros.engine import choose_device
+from vpr_ros.errors import InputError
+from vpr_ros.geotagged import Rows
+from vpr_ros.sources import read_sources
+
+RADII = (25.0, 10.0)
+NS = (1, 5, 10)
+#: What a variant may change, by name, and the options it starts from.
+OPTIONS = {
+    "model": Model,
+    "radii": Radii,
+    "mining": Mining,
+    "optimisation": Optimisation,
+    "augmentation": Augmentation,
+    "whiten": Whiten,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    variant: str
+    end: str
+    seed: int
+    folder: Path
+    options: Mapping[str, Any]
+
+
+def compare(
+    data: Path | list[Path],
+    variants: Path,
+    out: Path,
+    tasks: list[str] | None = None,
+    share: float = 0.3,
+    ends: list[str] | None = None,
+    seeds: int = 3,
+    jobs: int = 1,
+    trunk_folder: Path | None = None,
+    patience: int = 0,
+    device: str = "auto",
+) -> None:
+    """Train variants on one part of a place and measure them on another.
+
+    The best epoch is the one with the highest recall@5 on the held-out part, all sessions against each other,
+    as in the paper; the figures after the last epoch stand beside it.
+
+    Args:
+        data: Folders of images or bags; several as '[a,b]'.
+        variants: YAML file: for each variant's name the options of train.py that it changes; a 'base' of
+            options changes all of them.
+        out: Folder of the runs and of the table; runs that are finished there are not repeated.
+        tasks: What is measured, as 'QUERIES on DATABASE', patterns of session names such as '*night on *day'.
+        share: Of the images, held out.
+        ends: Which end of the area is held out: last, first; each in turn.
+        seeds: Runs of each variant.
+        jobs: Runs at a time.
+        trunk_folder: Where TRUNK-imagenet-features.safetensors are; downloaded otherwise.
+        patience: Epochs without a better one after which a run ends; 0 for never.
+        device: auto, cuda or cpu.
+    """
+    chosen = _read_variants(variants)
+    todo = [
+        Job(name, end, seed, out / f"{name}-{end}-{seed}".replace(" ", "_").replace("/", "_"), options)
+        for name, options in chosen.items()
+        for end in ends or ["last"]
+        for seed in range(seeds)
+    ]
+    left = [job for job in todo if not _finished(job.folder)]
+    fixed = (data, tasks or [], share, trunk_folder, patience, device)
+    with (
+        ProcessPoolExecutor(jobs, get_context("spawn")) as pool,
+        tqdm(total=len(left), desc="runs", unit="run") as progress,
+    ):
+        waiting = [pool.submit(_run, job, *fixed) for job in left]
+        for each in as_completed(waiting):
+            each.result()
+            progress.update()
+            (out / "table.md").write_text(table(todo))
+    print(table(todo))
+
+
+def _read_variants(file: Path) -> dict[str, dict[str, Any]]:
+    """Return each variant's options, as the dataclasses of OPTIONS."""
+    try:
+        read = yaml.safe_load(file.read_text())
+        base = read.pop("base", {})
+        return {
+            name: {
+                group: kind(**{**base.get(group, {}), **(changes or {}).get(group, {})})
+                for group, kind in OPTIONS.items()
+            }
+            for name, changes in read.items()
+            if not set(changes or {}) - set(OPTIONS)
+            or _unknown(file, name, sorted(set(changes) - set(OPTIONS)))
+        }
+    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{file}: not a table of variants ({error}): expected a name and options for each"
+        ) from error
+
+
+def _unknown(file: Path, name: str, groups: list[str]) -> bool:
+    raise InputError(f"{file}: variant '{name}' changes {groups[0]}: expected one of {', '.join(OPTIONS)}")
+
+
+def _finished(folder: Path) -> bool:
+    history = RunFolder(folder).history
+    return history.is_file() and json.loads(history.read_text())["whitened"] is not None
+
+
+def _run(
+    job: Job,
+    data: Path | list[Path],
+    tasks: list[str],
+    share: float,
+    trunk_folder: Path | None,
+    patience: int,
+    device: str,
+) -> None:
+    options = dict(job.options)
+    whiten = options.pop("whiten")
+    model: Model = options["model"]
+    if trunk_folder is not None:
+        file = trunk_folder / f"{model.trunk}-imagenet-features.safetensors"
+        options["model"] = replace(model, trunk_weights=file)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with (job.folder / "log.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log):
+        logging.basicConfig(level=logging.INFO, stream=log, force=True)
+        chosen = choose_device(device)
+        fabric = start_fabric(chosen, 1, "auto")
+        images = read_sources(data)
+        kept, held = split_by_place(images.rows, share, max(RADII), first=job.end == "first")
+        training_run = TrainingRun(
+            fabric=fabric,
+            folder=RunFolder(job.folder),
+            images=images.select(kept),
+            validation=images.select(held),
+            cache=Cache(),
+            validation_radius=max(RADII),
+            seed=job.seed,
+            state=None,
+            trained_on=f"variant {job.variant}",
+            options={},
+            watch=lambda rows: {
+                f"{task}, {radius:g} m": _task(rows, task, radius) for task in tasks for radius in RADII
+            },
+            **options,
+        )
+        with closing(training_run):
+            training_run.train(patience)
+            training_run.finish(whiten)
+
+
+def _task(rows: Rows, task: str, radius: float) -> Validation:
+    queries, separator, database = task.partition(" on ")
+    if not separator:
+        raise InputError(f"task '{task}': expected QUERIES on DATABASE, such as '*night on *day'")
+    return Validation(rows, radius, _sessions(rows, queries), _sessions(rows, database))
+
+
+def _sessions(rows: Rows, pattern: str) -> NDArray[np.bool_]:
+    return np.array([fnmatchcase(session, pattern) for session in rows["session"].tolist()], bool)
+
+
+def table(jobs: list[Job]) -> str:
+    """Return the figures of the finished runs in Markdown: means (± deviation of recall@1) over runs."""
+    lines: list[str] = []
+    for variant in dict.fromkeys(job.variant for job in jobs):
+        runs = [
+            json.loads(RunFolder(job.folder).history.read_text())
+            for job in jobs
+            if job.variant == variant and _finished(job.folder)
+        ]
+        if not runs:
+            continue
+        names = [key.removesuffix("recall@1") for key in runs[0]["epochs"][0] if key.endswith("recall@1")]
+        if not lines:
+            heads = [f"{name.removesuffix(': ') or 'all sessions'} R@1/5/10" for name in names]
+            lines += ["| variant | weights | " + " | ".join(heads) + " |", "|---" * (len(names) + 2) + "|"]
+        for weights, entries in (
+            ("before training", [each["epochs"][0] for each in runs]),
+            ("best epoch", [each["epochs"][each["best"]] for each in runs]),
+            ("last epoch", [each["epochs"][-1] for each in runs]),
+            ("best, whitened", [each["whitened"] for each in runs]),
+        ):
+            cells = [_cell(entries, name) for name in names]
+            lines.append(f"| {variant} | {weights} ({len(runs)}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(entries: list[dict[str, float]], name: str) -> str:
+    values = 100 * np.array([[entry[f"{name}recall@{n}"] for n in NS] for entry in entries])
+    means = " / ".join(f"{mean:.1f}" for mean in values.mean(axis=0))
+    return f"{means} (±{values[:, 0].std():.1f})"
+
+
+if __name__ == "__main__":
+    run(compare)
