@@ -38,11 +38,12 @@ def sample_local(maps: Iterable[Tensor], rng: np.random.Generator) -> NDArray[np
 
 
 def with_whitening(
-    encoder: Encoder, descriptors: NDArray[np.float32], dimension: int, shrinkage: float
+    encoder: Encoder, descriptors: NDArray[np.float32], dimension: int, shrinkage: float | None
 ) -> Encoder:
     """Return the encoder with a whitening fitted to its (N, D) descriptors of training images.
 
-    Fewer images than dimensions give fewer dimensions, and a warning.
+    Fewer images than dimensions give fewer dimensions, and a warning. The shrinkage is P / N where none is
+    given.
     """
     most = min(len(descriptors) - 1, descriptors.shape[1])
     if dimension > most:
@@ -54,5 +55,7 @@ def with_whitening(
         dimension = most
     whitened = Encoder(replace(encoder.architecture, dimension=dimension))
     whitened.load_state_dict(encoder.state_dict(), strict=False)
-    cast(Whitening, whitened.whitening).fit(descriptors, shrinkage)
+    cast(Whitening, whitened.whitening).fit(
+        descriptors, dimension / len(descriptors) if shrinkage is None else shrinkage
+    )
     return whitened.eval()

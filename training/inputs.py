@@ -127,6 +127,8 @@ class Pixels:
                 good.append(row)
             else:
                 logger.warning("left out: %s: %s", self.images.rows["image"][row], error)
+        if not good:
+            raise InputError("none of the images can be read: see the warnings above")
         if len(good) < len(self.images):
             self.images = self.images.select(good)
             self._kept = {new: self._kept[old] for new, old in enumerate(good) if old in self._kept}
@@ -180,10 +182,11 @@ class Features:
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             self._on_gpu = total <= self.GPU_SHARE * free
-        if self._on_gpu:
+        needed = total - self._memory.left
+        if self._on_gpu or needed <= 0:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        needed, free = total - self._memory.left, shutil.disk_usage(self._file.parent).free
+        free = shutil.disk_usage(self._file.parent).free
         if needed > 0.95 * free:
             raise InputError(
                 f"{self._file.parent}: {needed / GIB:.0f} GiB for the frozen layers' output, "
@@ -215,8 +218,10 @@ class Features:
         return torch.from_numpy(values).view(shape)
 
     def close(self) -> None:
-        """Remove the file."""
+        """Remove the file, and its folder with the last one."""
         self._file.unlink(missing_ok=True)
+        if self._file.parent.is_dir() and not any(self._file.parent.iterdir()):
+            self._file.parent.rmdir()
 
 
 def encode_rows(

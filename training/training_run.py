@@ -66,12 +66,13 @@ class Whiten:
     """The whitening that is fitted to training images at the end.
 
     Args:
-        dimension: P of the descriptors; 0 for no whitening.
-        shrinkage: Added to each variance, in units of their mean; 0 is the paper's, for thousands of images.
+        dimension: P of the descriptors, at most one less than there are training images; 0 for no whitening.
+        shrinkage: Added to each variance, in units of their mean; 0 is the paper's. Without it P divided by the
+            number of images: the fewer there are, the less can be known of the smaller variances.
     """
 
     dimension: int = 4096
-    shrinkage: float = 0.0
+    shrinkage: float | None = None
 
 
 #: Validations beside the one that the best epoch is chosen by, of the validation table's rows.
