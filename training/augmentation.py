@@ -85,12 +85,13 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
         - images: (B, 3, H, W) RGB, uint8.
         - Output: (B, 3, H, W) RGB in 0-1.
     """
-    changed = images.float() / 255
     device = images.device
+    # finer than 8 bits all the same
+    changed = images.to(torch.float16 if device.type == "cuda" else torch.float32) / 255
     if (np.abs(changes.window - np.array([0, 0, 1], np.float32)) > 0).any():
-        changed = _resample(changed, torch.from_numpy(changes.window).to(device))
+        changed = _resample(changed, torch.from_numpy(changes.window).to(changed))
     if (changes.factors != 1).any():
-        changed = _recolour(changed, torch.from_numpy(changes.factors).to(device))
+        changed = _recolour(changed, torch.from_numpy(changes.factors).to(changed))
     if (changes.sigma > 0).any():
         changed = _blur(changed, changes.sigma)
     return changed
@@ -120,7 +121,8 @@ def _blur(images: Tensor, sigma: NDArray[np.float32]) -> Tensor:
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     spread = torch.from_numpy(sigma).to(images.device).clamp(min=1e-3)
     kernel = torch.exp(-0.5 * (offsets / spread[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None, None]
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(images.dtype)
+    kernel = kernel.repeat_interleave(channels, 0)[:, None, None]
     flat = images.reshape(1, count * channels, height, width)
     flat = F.pad(flat, (radius, radius, radius, radius), mode="reflect")
     flat = F.conv2d(flat, kernel, groups=count * channels)

@@ -64,6 +64,7 @@ def bench_training(
         json: Write the figures to this file.
     """
     fabric = start_fabric(choose_device(device), devices, "auto")
+    torch.manual_seed(0)  # alike in all processes
     table = noise(images, height, width)
     size = min(height, width)
     figures = {}
@@ -170,7 +171,7 @@ def _usual(
     optimiser = torch.optim.SGD(trained, lr=1e-9, momentum=0.9, weight_decay=0.001)
     loss_of = nn.TripletMarginLoss(margin=0.1**0.5, p=2, reduction="sum")
     some = [torch.from_numpy(table.read(row)).permute(2, 0, 1) for row in range(48)]
-    tuples = min(len(table), 32)
+    tuples = min(len(table), 64)
 
     def epoch() -> dict[str, float]:
         for _ in range(0, tuples, batch):

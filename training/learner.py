@@ -183,8 +183,10 @@ class Learner:
 
     def _check(self, stop: Callable[[], bool]) -> None:
         """Raise KeyboardInterrupt if any process was asked to stop; all of them have to ask."""
-        asked = torch.tensor(float(stop()), device=self._network.device)
-        if self.total(asked) > 0:
+        asked = stop()
+        if self._fabric.world_size > 1:
+            asked = bool(self.total(torch.tensor(float(asked), device=self._network.device)) > 0)
+        if asked:
             raise KeyboardInterrupt
 
     def _mine(self, queries: Numbers) -> None:

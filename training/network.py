@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,9 +50,9 @@ class Network(nn.Module):
         self.frozen_layers = cut
         self.device = encoder.mean.device
         self._half = torch.float16 if self.device.type == "cuda" else torch.float32
-        frozen = copy.deepcopy(encoder.trunk[:cut])
+        frozen = cast(nn.Sequential, copy.deepcopy(encoder.trunk[:cut]))
         if self.device.type == "cuda":
-            frozen = _fused(frozen)
+            frozen = fused(frozen)
         frozen = frozen.to(self._half).eval()
         # not registered: neither trained nor saved with what is
         self._frozen = [frozen.to(memory_format=torch.channels_last)]  # type: ignore[call-overload]
@@ -103,11 +104,29 @@ class ConvReLU(nn.Module):
         )
 
 
-def _fused(layers: nn.Sequential) -> nn.Sequential:
-    fused: list[nn.Module] = []
+class MaxPool2x2(nn.Module):
+    """Max pooling of 2 x 2 without the indices that PyTorch's own writes: two thirds of its time.
+
+    Shape:
+        - Input: (B, C, H, W), channels-last.
+        - Output: (B, C, H // 2, W // 2), channels-last.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        count, channels, height, width = inputs.shape
+        even = inputs[..., : height // 2 * 2, : width // 2 * 2].permute(0, 2, 3, 1)
+        windows = even.reshape(count, height // 2, 2, width // 2, 2, channels)
+        return windows.amax(dim=(2, 4)).permute(0, 3, 1, 2)
+
+
+def fused(layers: nn.Sequential) -> nn.Sequential:
+    """Return layers that compute the same on a GPU, faster, without a gradient."""
+    result: list[nn.Module] = []
     for layer in layers:
-        if isinstance(layer, nn.ReLU) and fused and isinstance(fused[-1], nn.Conv2d):
-            fused[-1] = ConvReLU(fused[-1])
+        if isinstance(layer, nn.ReLU) and result and isinstance(result[-1], nn.Conv2d):
+            result[-1] = ConvReLU(result[-1])
+        elif isinstance(layer, nn.MaxPool2d) and (layer.kernel_size, layer.stride) == (2, 2):
+            result.append(MaxPool2x2())
         else:
-            fused.append(layer)
-    return nn.Sequential(*fused)
+            result.append(layer)
+    return nn.Sequential(*result)

@@ -12,7 +12,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_ecef
 from vpr_ros.geotagged import Rows
 
-SESSIONS = ("any", "other", "drawn")
+SESSIONS = ("any", "other", "drawn", "mixed")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Supervision:
 
     def __init__(self, rows: Rows, radii: Radii) -> None:
         self._radius, self._sessions = radii.negative, rows["session"]
-        self._draw_session = radii.sessions == "drawn"
+        self._radii = radii
         self._points = to_ecef(rows["latitude"], rows["longitude"])
         self._tree = cKDTree(self._points)
         self.positives = _positives(rows, self._points, self._tree, radii)
@@ -82,10 +82,10 @@ class Supervision:
         """Return the potential positives of a row; where sessions are drawn, those of one other session."""
         positives = self.positives[row]
         sessions = self._sessions[positives]
-        others = np.unique(sessions[sessions != self._sessions[row]])
-        if not self._draw_session or not len(others):
+        choice = sessions if self._radii.sessions == "mixed" else sessions[sessions != self._sessions[row]]
+        if self._radii.sessions not in ("drawn", "mixed") or not len(choice):
             return positives
-        drawn: NDArray[np.intp] = positives[sessions == rng.choice(others)]
+        drawn: NDArray[np.intp] = positives[sessions == rng.choice(np.unique(choice))]
         return drawn
 
     def draw_negatives(self, row: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -110,6 +110,6 @@ def _positives(
         others = others[others != row]
         elsewhere = sessions[others] != sessions[row]
         apart = np.linalg.norm(points[others] - points[row], axis=1) > radii.trivial
-        only = radii.sessions != "any" and elsewhere.any()
+        only = radii.sessions in ("other", "drawn") and elsewhere.any()
         found.append(others[elsewhere] if only else others[elsewhere | apart])
     return found

@@ -67,8 +67,8 @@ class Whiten:
 
     Args:
         dimension: P of the descriptors, at most one less than there are training images; 0 for no whitening.
-        shrinkage: Added to each variance, in units of their mean; 0 is the paper's. Without it P divided by the
-            number of images: the fewer there are, the less can be known of the smaller variances.
+        shrinkage: Added to each variance, in units of their mean; 0 is the paper's. Without it P divided by
+            the number of images: the fewer there are, the less is known of the smaller variances.
     """
 
     dimension: int = 4096
