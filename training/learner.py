@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from time import monotonic
 from typing import Any
 
@@ -73,6 +73,8 @@ class Learner:
         self._seed = seed
         self._optimiser = optimisation.build(network)
         self._remembered: dict[int, Numbers] = {}
+        self._parameters = list(network.parameters())
+        self._mean = [parameter.detach().clone() for parameter in self._parameters]
         self.epoch = 0
         self.step = 0
         self._begin()
@@ -131,11 +133,30 @@ class Learner:
         self.epoch += 1
         self._begin()
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the network have the running mean of its weights, where there is one, for a while."""
+        if not self._optimisation.average:
+            yield
+            return
+        own = [parameter.detach().clone() for parameter in self._parameters]
+        self._set(self._mean)
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    @torch.no_grad()
+    def _set(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self._parameters, values, strict=True):
+            parameter.copy_(value)
+
     def state(self) -> dict[str, Any]:
         """Return what is needed to go on from here: tensors, numbers, lists and dicts of them."""
         tuples = self._tuples
         return {
             "network": self._network.state_dict(),
+            "mean": self._mean if self._optimisation.average else [],
             "optimiser": self._optimiser.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
@@ -157,6 +178,8 @@ class Learner:
     def restore(self, state: dict[str, Any]) -> None:
         """Go to where `state` was taken."""
         self._network.load_state_dict(state["network"])
+        for mean, saved in zip(self._mean, state["mean"], strict=False):
+            mean.copy_(saved)
         self._optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.step, self._done = state["epoch"], state["step"], state["done"]
         self._first, self._violating, self._seconds = state["first"], state["violating"], state["seconds"]
@@ -232,22 +255,24 @@ class Learner:
         return self._load(batch.rows) if len(batch.rows) else []
 
     def _train_step(self, batch: TupleBatch, parts: list[Part]) -> None:
-        parameters = list(self._network.parameters())
         self._optimiser.zero_grad()
         # without a tuple of its own, it waits for the others' gradient
         figures = self._backward(batch, parts) if parts else torch.zeros(3, device=self._network.device)
         gradients = [
             torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            for parameter in parameters
+            for parameter in self._parameters
         ]
         if self._fabric.world_size > 1:
             flat = torch.cat([*(gradient.flatten() for gradient in gradients), figures])
             flat = self.total(flat)
             *gradients, figures = torch.split(flat, [*(each.numel() for each in gradients), len(figures)])
         violating = figures[2].clamp(min=1)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient.view_as(parameter) / violating
         self._optimiser.step()
+        if self._optimisation.average:
+            for mean, parameter in zip(self._mean, self._parameters, strict=True):
+                mean.lerp_(parameter.detach(), 1 - self._optimisation.average)
         self._sums += figures
 
     def _backward(self, batch: TupleBatch, parts: list[Part]) -> Tensor:

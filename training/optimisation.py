@@ -25,6 +25,8 @@ class Optimisation:
         epochs: At most; one epoch is every query once.
         batch: Tuples in a step, over all devices.
         margin: Squared distance by which a negative should be farther than the positive.
+        average: Decay, each step, of a running mean of the weights, which is then what is validated and kept;
+            0 for the weights themselves.
     """
 
     name: str = "SGD"
@@ -35,6 +37,7 @@ class Optimisation:
     epochs: int = 30
     batch: int = 4
     margin: float = 0.1
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMISERS:
@@ -43,6 +46,9 @@ class Optimisation:
             raise InputError(
                 "optimiser: expected halve_every, epochs and batch of at least 1 and a positive learning_rate"
             )
+
+        if not 0 <= self.average < 1:
+            raise InputError(f"optimisation: average {self.average:g}: expected 0 to less than 1")
 
     def halvings(self, epoch: int) -> int:
         """Return how often the learning rate has halved by an epoch, from 0."""

@@ -23,9 +23,9 @@ class Radii:
         positive: Metres within which they may show the same scene.
         trivial: Metres beyond which images of one session are not copies of each other.
         negative: Metres beyond which they certainly do not.
-        sessions: Where positives come from: any session; other ones than the query's, where it has a positive
-            there; or one other, drawn anew each time, so that the best positive is not always of the most
-            similar light.
+        sessions: Where positives come from: any session; other, sessions other than the query's, where it has
+            a positive there; drawn, one other session, another each time, so that the best positive is not
+            always the one in the most similar light; mixed, one session, maybe the query's own.
     """
 
     positive: float = 10.0

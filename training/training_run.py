@@ -256,9 +256,10 @@ class TrainingRun:
         """Judge the weights, keep them if they are the best, and go to the next epoch."""
         encode = self._encode("validation", "validation")
         share, total = (self._fabric.global_rank, self._fabric.world_size), self._learner.total
-        judged = figures | self._judge(encode, self._network.dimension, share, total)
-        if self._history.add(judged) and not self._quiet:
-            save_encoder(self._encoder, self._folder.best, self._trained_on)
+        with self._learner.averaged():
+            judged = figures | self._judge(encode, self._network.dimension, share, total)
+            if self._history.add(judged) and not self._quiet:
+                save_encoder(self._encoder, self._folder.best, self._trained_on)
         if figures:  # of an epoch, not of the weights before the first
             self._learner.next_epoch()
         self._save()
