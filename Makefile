@@ -5,12 +5,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint model clean
+.PHONY: help demo test lint bench model clean
 
 help:
 	@echo 'make demo   drive through a small town twice, find the second drive on a map of the first'
 	@echo 'make test   run the tests'
 	@echo 'make lint   ruff and mypy'
+	@echo 'make bench  time training beside the usual way, and mining as images grow in number'
 	@echo 'make model  make the default model again, from the photographs in SHARED and another town'
 	@echo 'make clean  remove the environment and what the demo wrote'
 
@@ -35,6 +36,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+BENCH ?= --trunk alexnet --height 120 --width 160 --images 48
+bench: $(READY)
+	@mkdir -p bench
+	@$(BIN)/python training/bench_training.py $(BENCH) --json bench/training.json
+	@$(BIN)/python training/bench_mining.py --height 64 --width 64 --json bench/mining.json
+
 OTHER_TOWN := demo/out/other-town
 model: $(READY)
 	$(BIN)/python -m demo.render --out $(OTHER_TOWN) --seed 7
@@ -43,4 +50,4 @@ model: $(READY)
 	  --data '[$(SHARED)/data/corridor,$(SHARED)/data/robot-loop,$(SHARED)/data/street,$(OTHER_TOWN)/first,$(OTHER_TOWN)/second]'
 
 clean:
-	rm -rf $(VENV) demo/out
+	rm -rf $(VENV) demo/out bench

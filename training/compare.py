@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -33,7 +34,7 @@ from training.training_run import Cache, TrainingRun, Whiten
 from training.validation import Validation
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Rows
 from vpr_ros.sources import read_sources
 
@@ -93,6 +94,8 @@ def compare(
         patience: Epochs without a better one after which a run ends; 0 for never.
         device: auto, cuda or cpu.
     """
+    if wrong := set(ends or []) - {"last", "first"}:
+        raise InputError(f"--ends {sorted(wrong)[0]}: expected last or first")
     chosen = _read_variants(variants)
     todo = [
         Job(name, end, seed, out / f"{name}-{end}-{seed}".replace(" ", "_").replace("/", "_"), options)
@@ -116,26 +119,23 @@ def compare(
 
 def _read_variants(file: Path) -> dict[str, dict[str, Any]]:
     """Return each variant's options, as the dataclasses of OPTIONS."""
+    parser = ArgumentParser(exit_on_error=False)
+    for group, kind in OPTIONS.items():
+        parser.add_argument(f"--{group}", type=kind, default=kind())
     try:
         read = yaml.safe_load(file.read_text())
         base = read.pop("base", {})
-        return {
-            name: {
-                group: kind(**{**base.get(group, {}), **(changes or {}).get(group, {})})
-                for group, kind in OPTIONS.items()
-            }
-            for name, changes in read.items()
-            if not set(changes or {}) - set(OPTIONS)
-            or _unknown(file, name, sorted(set(changes) - set(OPTIONS)))
-        }
-    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+        chosen = {}
+        for name, changes in read.items():
+            groups = base.keys() | (changes or {}).keys()
+            merged = {group: base.get(group, {}) | (changes or {}).get(group, {}) for group in groups}
+            chosen[name] = parser.instantiate(parser.parse_object(merged)).as_dict()
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, ArgumentError) as error:
         raise InputError(
-            f"{file}: not a table of variants ({error}): expected a name and options for each"
+            f"{file}: not a table of variants ({first_line(error)}): expected for each name a dict of "
+            f"{', '.join(OPTIONS)}"
         ) from error
-
-
-def _unknown(file: Path, name: str, groups: list[str]) -> bool:
-    raise InputError(f"{file}: variant '{name}' changes {groups[0]}: expected one of {', '.join(OPTIONS)}")
+    return chosen
 
 
 def _finished(folder: Path) -> bool:

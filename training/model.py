@@ -93,11 +93,14 @@ class TiedNetVLAD(nn.Module):
         - Output: (B, K * D).
     """
 
+    alpha: Tensor
+
     def __init__(self, pooling: NetVLAD) -> None:
         super().__init__()
         self._netvlad = [pooling]  # not registered: its weight and bias are no parameters of this
         self.centres = pooling.centres
-        self.alpha = float((pooling.weight * pooling.centres).sum() / (2 * pooling.centres.square().sum()))
+        alpha = (pooling.weight * pooling.centres).sum() / (2 * pooling.centres.square().sum())
+        self.register_buffer("alpha", alpha.detach())
 
     def forward(self, features: Tensor) -> Tensor:
         weight = 2 * self.alpha * self.centres
