@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from training.bench_training import noise
-from training.inputs import GIB, Budget, Features, Pixels, encode_rows
+from training.encode import encode_rows
+from training.inputs import GIB, Budget, Features, Pixels
 from training.mining import Mining, candidate_similarities, choose_tuples, draw_candidates
 from training.network import Network
 from training.processes import start_fabric

@@ -18,7 +18,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from training.augmentation import Augmentation
-from training.inputs import Budget, Features, Load, Pixels, encode_rows
+from training.encode import encode_rows
+from training.inputs import Budget, Features, Load, Pixels
 from training.learner import Learner
 from training.mining import Mining
 from training.network import Network

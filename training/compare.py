@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from training.augmentation import Augmentation
+from training.initialise import Whiten
+from training.inputs import Cache
 from training.mining import Mining
 from training.model import Model
 from training.optimisation import Optimisation
@@ -30,7 +32,7 @@ from training.processes import start_fabric
 from training.run_folder import RunFolder
 from training.split import split_by_place
 from training.supervision import Radii
-from training.training_run import Cache, TrainingRun, Whiten
+from training.training_run import TrainingRun
 from training.validation import Validation
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device

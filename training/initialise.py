@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -23,6 +23,20 @@ PER_IMAGE, IN_ALL = 100, 50_000
 WHITENING_IMAGES = 10_000
 
 
+@dataclass(frozen=True)
+class Whiten:
+    """The whitening that is fitted to training images at the end.
+
+    Args:
+        dimension: P of the descriptors, at most one less than there are training images; 0 for no whitening.
+        shrinkage: Added to each variance, in units of their mean; 0 is the paper's. Without it P divided by
+            the number of images: the fewer there are, the less is known of the smaller variances.
+    """
+
+    dimension: int = 4096
+    shrinkage: float | None = None
+
+
 def sample_rows(count: int, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Return at most that many of the row numbers at random, rising."""
     return np.sort(rng.permutation(count)[:most])
@@ -37,14 +51,12 @@ def sample_local(maps: Iterable[Tensor], rng: np.random.Generator) -> NDArray[np
     return np.concatenate(gathered)
 
 
-def with_whitening(
-    encoder: Encoder, descriptors: NDArray[np.float32], dimension: int, shrinkage: float | None
-) -> Encoder:
+def with_whitening(encoder: Encoder, descriptors: NDArray[np.float32], whiten: Whiten) -> Encoder:
     """Return the encoder with a whitening fitted to its (N, D) descriptors of training images.
 
-    Fewer images than dimensions give fewer dimensions, and a warning. The shrinkage is P / N where none is
-    given.
+    Fewer images than dimensions give fewer dimensions, and a warning.
     """
+    dimension, shrinkage = whiten.dimension, whiten.shrinkage
     most = min(len(descriptors) - 1, descriptors.shape[1])
     if dimension > most:
         logger.warning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,20 @@ Numbers = NDArray[np.intp]
 #: Images that pass the network together where nothing has to be remembered for a gradient.
 BATCH = 32
 GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What is kept instead of being computed again.
+
+    Args:
+        features: Keep what the frozen layers make of each image; training without augmentation runs from it.
+        memory: GiB of images and features kept in memory, beside features that fit on a GPU; other features
+            go to a file in the run's folder, other images are read again.
+    """
+
+    features: bool = True
+    memory: float = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +74,8 @@ def _grouped(inputs: list[Tensor]) -> list[Part]:
     return parts
 
 
-def _batches(count: int) -> list[Numbers]:
+def batches_of(count: int) -> list[Numbers]:
+    """Return the numbers below `count` in batches."""
     return [np.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
 
 
@@ -166,7 +181,7 @@ class Features:
         self._offset = 0
         count = len(pixels.images)
         with tqdm(total=count, desc="frozen layers", unit="image", leave=False, disable=quiet) as progress:
-            for rows, parts in ahead(pixels, _batches(count), threads, 2 * threads):
+            for rows, parts in ahead(pixels, batches_of(count), threads, 2 * threads):
                 ordered: dict[int, Tensor] = {}
                 for part in parts:
                     features = network.features(part.inputs.to(network.device, non_blocking=True))
@@ -222,37 +237,3 @@ class Features:
         self._file.unlink(missing_ok=True)
         if self._file.parent.is_dir() and not any(self._file.parent.iterdir()):
             self._file.parent.rmdir()
-
-
-def encode_rows(
-    network: Network,
-    load: Load,
-    threads: int,
-    what: str,
-    quiet: bool = False,
-    check: Callable[[], None] = lambda: None,
-) -> Callable[[Numbers], Iterator[tuple[Numbers, Tensor]]]:
-    """Return an encoder of rows: it yields positions in what was asked for, and (n, D) descriptors.
-
-    Args:
-        network: with its weights at the time of encoding.
-        load: what it is given.
-        threads: that load ahead.
-        what: is being done, for the progress bar.
-        quiet: show none.
-        check: called before every batch; may raise.
-    """
-
-    def encode(rows: Numbers) -> Iterator[tuple[Numbers, Tensor]]:
-        batches = ahead(lambda positions: load(rows[positions]), _batches(len(rows)), threads, 2 * threads)
-        with tqdm(
-            total=len(rows), desc=what, unit="image", leave=False, disable=quiet or not len(rows)
-        ) as progress:
-            for positions, parts in batches:
-                check()
-                for part in parts:
-                    with torch.no_grad():
-                        yield positions[part.positions], network(network.accept(part.inputs))
-                progress.update(len(positions))
-
-    return encode

@@ -5,28 +5,25 @@ python training/make_default_model.py --data '[../shared/data/corridor,...]' --t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from training.initialise import IN_ALL, PER_IMAGE, Whiten, sample_local, sample_rows, with_whitening
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, save_encoder
 from vpr_ros.geotagged import GeotaggedImages, Image
-from vpr_ros.netvlad import NetVLAD, Whitening
+from vpr_ros.netvlad import NetVLAD
 from vpr_ros.sources import read_sources
 from vpr_ros.trunks import load_imagenet_weights
 
-#: Local descriptors for k-means: this many from each image, and no more in all (the authors' 50 000).
-PER_IMAGE, IN_ALL = 100, 50_000
 
-
+@torch.inference_mode()
 def make_default_model(
     data: Path | list[Path],
     out: Path = DEFAULT_WEIGHTS,
@@ -61,12 +58,11 @@ def make_default_model(
     images = read_sources(data, fix_topic=fix_topic, spacing=1.0)
     encoder = Encoder(Architecture(trunk=trunk, clusters=clusters, input_size=input_size)).eval()
     load_imagenet_weights(encoder.trunk, trunk, trunk_weights)
-    local = _local_descriptors(encoder, images, rng)
+    chosen = sample_rows(len(images), IN_ALL // PER_IMAGE, rng).tolist()
+    local = sample_local((encoder.local(_tensor(encoder, images.read(row))) for row in chosen), rng)
     cast(NetVLAD, encoder.pooling).initialise(local, initialisation, seed)
     descriptors = _descriptors(encoder, images, crops, rng)
-    whitened = Encoder(replace(encoder.architecture, dimension=dimension))
-    whitened.load_state_dict(encoder.state_dict(), strict=False)
-    cast(Whitening, whitened.whitening).fit(descriptors, shrinkage)
+    whitened = with_whitening(encoder, descriptors, Whiten(dimension, shrinkage))
     sources = [data] if isinstance(data, Path) else data
     names = ", ".join("/".join(source.resolve().parts[-2:]) for source in sources)
     said = (
@@ -75,18 +71,6 @@ def make_default_model(
     )
     save_encoder(whitened, out, said, half=True)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB; {said}")
-
-
-@torch.inference_mode()
-def _local_descriptors(
-    encoder: Encoder, images: GeotaggedImages, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    gathered = []
-    chosen = rng.permutation(len(images))[: IN_ALL // PER_IMAGE]
-    for row in tqdm(sorted(chosen.tolist()), desc="local descriptors", unit="image"):
-        features = F.normalize(encoder.local(_tensor(encoder, images.read(row))).flatten(2), dim=1)[0].T
-        gathered.append(features[rng.permutation(len(features))[:PER_IMAGE]].numpy())
-    return np.concatenate(gathered)
 
 
 @torch.inference_mode()

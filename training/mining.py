@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from training.similarity import Encode, Numbers, Share, Total, similarities
 from training.supervision import Supervision
 
+NONE: Numbers = np.empty(0, np.intp)
+
 
 @dataclass(frozen=True)
 class Mining:
@@ -78,9 +80,10 @@ def draw_candidates(
     """Return the potential positives of each query, with negatives at random and those remembered."""
     owner, row, positive = [], [], []
     for number, query in enumerate(queries.tolist()):
-        negatives = supervision.draw_negatives(query, drawn, rng)
-        negatives = np.union1d(negatives, remembered.get(query, np.empty(0, np.intp)))
-        positives = supervision.draw_positives(query, rng)
+        session = supervision.draw_session(query, rng)
+        positives = supervision.positives_in(query, session)
+        negatives = supervision.draw_negatives(query, drawn, rng, session)
+        negatives = np.union1d(negatives, supervision.on_map(remembered.get(query, NONE), session))
         row += [positives, negatives]
         positive += [np.ones(len(positives), bool), np.zeros(len(negatives), bool)]
         owner.append(np.full(len(positives) + len(negatives), number))

@@ -12,7 +12,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_ecef
 from vpr_ros.geotagged import Rows
 
-SESSIONS = ("any", "other", "drawn", "mixed")
+SESSIONS = ("any", "other", "drawn", "map")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,9 @@ class Radii:
         trivial: Metres beyond which images of one session are not copies of each other.
         negative: Metres beyond which they certainly do not.
         sessions: Where positives come from: any session; other, sessions other than the query's, where it has
-            a positive there; drawn, one other session, another each time, so that the best positive is not
-            always the one in the most similar light; mixed, one session, maybe the query's own.
+            a positive there; drawn, one of those, another each time, so that the best positive is not always
+            the one in the most similar light; map, that one too, and negatives as well, as if it were the map
+            that the query is looked for on.
     """
 
     positive: float = 10.0
@@ -78,22 +79,38 @@ class Supervision:
         """Return the rows that are no definite negatives of this one, itself included."""
         return np.asarray(self._tree.query_ball_point(self._points[row], self._radius), np.intp)
 
-    def draw_positives(self, row: int, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return the potential positives of a row; where sessions are drawn, those of one other session."""
-        positives = self.positives[row]
-        sessions = self._sessions[positives]
-        choice = sessions if self._radii.sessions == "mixed" else sessions[sessions != self._sessions[row]]
-        if self._radii.sessions not in ("drawn", "mixed") or not len(choice):
-            return positives
-        drawn: NDArray[np.intp] = positives[sessions == rng.choice(np.unique(choice))]
-        return drawn
+    def draw_session(self, row: int, rng: np.random.Generator) -> str | None:
+        """Return a session at random that a row's positives are to come from; None for all of them."""
+        sessions = self._sessions[self.positives[row]]
+        others = np.unique(sessions[sessions != self._sessions[row]])
+        if self._radii.sessions not in ("drawn", "map") or not len(others):
+            return None
+        return str(rng.choice(others))
 
-    def draw_negatives(self, row: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return `count` definite negatives of a row at random, each once; all of them if they are fewer."""
+    def positives_in(self, row: int, session: str | None) -> NDArray[np.intp]:
+        """Return the potential positives of a row, those of a session alone where there is one."""
+        positives = self.positives[row]
+        chosen: NDArray[np.intp] = positives[(self._sessions[positives] == session) | (session is None)]
+        return chosen
+
+    def draw_negatives(
+        self, row: int, count: int, rng: np.random.Generator, session: str | None = None
+    ) -> NDArray[np.intp]:
+        """Return `count` definite negatives of a row at random, each once; all of them if they are fewer.
+
+        They are of the session where that is the map; see `on_map`.
+        """
         definite = np.ones(len(self._points), bool)
         definite[self.near(row)] = False
-        negatives = np.flatnonzero(definite)
+        negatives = self.on_map(np.flatnonzero(definite), session)
         return negatives if len(negatives) <= count else rng.choice(negatives, count, replace=False)
+
+    def on_map(self, negatives: NDArray[np.intp], session: str | None) -> NDArray[np.intp]:
+        """Return those that are of the session, where a session drawn is the map and has some."""
+        if session is None or self._radii.sessions != "map":
+            return negatives
+        here = negatives[self._sessions[negatives] == session]
+        return here if len(here) else negatives
 
 
 def _positives(
@@ -110,6 +127,6 @@ def _positives(
         others = others[others != row]
         elsewhere = sessions[others] != sessions[row]
         apart = np.linalg.norm(points[others] - points[row], axis=1) > radii.trivial
-        only = radii.sessions in ("other", "drawn") and elsewhere.any()
+        only = radii.sessions != "any" and elsewhere.any()
         found.append(others[elsewhere] if only else others[elsewhere | apart])
     return found

@@ -12,6 +12,8 @@ from typing import Any
 
 from training.augmentation import Augmentation
 from training.checkpoint import load_checkpoint
+from training.initialise import Whiten
+from training.inputs import Cache
 from training.mining import Mining
 from training.model import Model
 from training.optimisation import Optimisation
@@ -19,7 +21,7 @@ from training.processes import check_processes, is_first_process, start_fabric
 from training.run_folder import RunFolder, check_same
 from training.split import split_by_place
 from training.supervision import Radii
-from training.training_run import Cache, TrainingRun, Whiten
+from training.training_run import TrainingRun
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
 from vpr_ros.geotagged import GeotaggedImages

@@ -7,26 +7,27 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.augmentation import Augmentation
 from training.checkpoint import save_checkpoint
+from training.encode import encode_once, encode_rows, followed_by
 from training.history import Figures, History, Log, recall_words
 from training.initialise import (
     IN_ALL,
     PER_IMAGE,
     WHITENING_IMAGES,
+    Whiten,
     sample_local,
     sample_rows,
     with_whitening,
 )
-from training.inputs import GIB, Budget, Features, Load, Pixels, encode_rows
+from training.inputs import GIB, Budget, Cache, Features, Load, Pixels
 from training.interrupt import stoppable
 from training.learner import Learner
 from training.mining import Mining
@@ -45,34 +46,6 @@ logger = logging.getLogger(__name__)
 
 #: Threads that read images, or features from a file, ahead of their use.
 THREADS = min(8, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Cache:
-    """What is kept instead of being computed again.
-
-    Args:
-        features: Keep what the frozen layers make of each image; training without augmentation runs from it.
-        memory: GiB of images and features kept in memory, beside features that fit on a GPU; other features
-            go to a file in the run's folder, other images are read again.
-    """
-
-    features: bool = True
-    memory: float = 8.0
-
-
-@dataclass(frozen=True)
-class Whiten:
-    """The whitening that is fitted to training images at the end.
-
-    Args:
-        dimension: P of the descriptors, at most one less than there are training images; 0 for no whitening.
-        shrinkage: Added to each variance, in units of their mean; 0 is the paper's. Without it P divided by
-            the number of images: the fewer there are, the less is known of the smaller variances.
-    """
-
-    dimension: int = 4096
-    shrinkage: float | None = None
 
 
 #: Validations beside the one that the best epoch is chosen by, of the validation table's rows.
@@ -197,7 +170,8 @@ class TrainingRun:
             self._encoder.load_state_dict(load_encoder(self._folder.best).state_dict())
             result = self._whitened(whiten)
             save_encoder(result, self._folder.weights, self._trained_on, half=True)
-            encode = _with(result.whitening, self._encode("validation", "validation"), self._network.device)
+            plain = self._encode("validation", "validation")
+            encode = followed_by(plain, result.whitening, self._network.device)
             figures = self._judge(encode, result.dimension)
             self._history.whitened = figures
             self._history.write(self._folder, self._title)
@@ -273,7 +247,7 @@ class TrainingRun:
     ) -> Figures:
         device = self._network.device
         if self._watch:
-            encode = _once(encode)
+            encode = encode_once(encode)
         recalls = self._validation.recalls(encode, dimension, device, share=share, total=total)
         figures = {f"recall@{n}": recall for n, recall in recalls.items()}
         for name, validation in self._watch.items():
@@ -288,7 +262,7 @@ class TrainingRun:
         descriptors = np.empty((len(rows), self._network.dimension), np.float32)
         for positions, encoded in self._encode("training", "whitening")(rows):
             descriptors[positions] = encoded.cpu().numpy()
-        return with_whitening(self._encoder, descriptors, whiten.dimension, whiten.shrinkage)
+        return with_whitening(self._encoder, descriptors, whiten)
 
 
 def _say_counts(images: int, supervision: Supervision, judged: int, judge: Validation) -> None:
@@ -297,31 +271,3 @@ def _say_counts(images: int, supervision: Supervision, judged: int, judge: Valid
         *(images, len(supervision.queries), supervision.no_positive, supervision.no_negative),
     )
     logger.info("%d validation images, %d of them queries", judged, len(judge.queries))
-
-
-def _once(encode: Encode) -> Encode:
-    """Return an encoder that keeps every descriptor: for a validation part that many look at."""
-    kept: dict[int, Tensor] = {}
-
-    def encode_once(rows: Numbers) -> Iterator[tuple[Numbers, Tensor]]:
-        new = np.array([row for row in rows.tolist() if row not in kept], np.intp)
-        for positions, descriptors in encode(new):
-            kept.update(zip(new[positions].tolist(), descriptors, strict=True))
-        if len(rows):
-            yield np.arange(len(rows)), torch.stack([kept[row] for row in rows.tolist()])
-
-    return encode_once
-
-
-def _with(whitening: nn.Module | None, encode: Encode, device: torch.device) -> Encode:
-    """Return the encoder followed by the whitening."""
-    if whitening is None:
-        return encode
-    following = whitening.to(device)
-
-    def encode_whitened(rows: Numbers) -> Iterator[tuple[Numbers, Tensor]]:
-        for positions, descriptors in encode(rows):
-            with torch.no_grad():
-                yield positions, following(descriptors)
-
-    return encode_whitened
