@@ -23,7 +23,7 @@ from vpr_ros.sources import read_sources
 from vpr_ros.trunks import load_imagenet_weights
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def make_default_model(
     data: Path | list[Path],
     out: Path = DEFAULT_WEIGHTS,
@@ -73,7 +73,7 @@ def make_default_model(
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB; {said}")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _descriptors(
     encoder: Encoder, images: GeotaggedImages, crops: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
