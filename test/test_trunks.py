@@ -14,7 +14,7 @@ from torch import nn
 
 from test.error_lines import check_line, input_error, some_cure
 from vpr_ros import trunks
-from vpr_ros.trunks import build_trunk, load_imagenet_weights, trunk_spec
+from vpr_ros.trunks import TRUNKS, build_trunk, layer_index, load_imagenet_weights, trunk_spec
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "weights"
 
@@ -85,6 +85,47 @@ def test_alexnet_is_torchvisions(fixed_state):
     whole.load_state_dict(fixed_state, strict=False)
     images = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(trunk(images).relu(), whole.features[:12](images))
+
+
+#: Where the layers begin in torchvision's `features`, as the checkpoints of others have them.
+LAYERS = {
+    "alexnet": {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10, "pooling": 11},
+    "vgg16": {
+        **{"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10, "conv3_2": 12},
+        **{"conv3_3": 14, "conv4_1": 17, "conv4_2": 19, "conv4_3": 21, "conv5_1": 24, "conv5_2": 26},
+        **{"conv5_3": 28, "pooling": 29},
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_layers_are_where_torchvision_has_them(name, request):
+    trunk = request.getfixturevalue(name)
+    found = {layer: layer_index(trunk, name, layer) for layer in LAYERS[name]}
+    assert found == LAYERS[name]
+    assert set(TRUNKS[name].convolutions) == set(LAYERS[name]) - {"pooling"}
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_what_is_kept_of_the_frozen_part_survives_the_trained_part(name, request):
+    """Its output is computed once and trained from many times: no ReLU in place may see it first."""
+    trunk = request.getfixturevalue(name)
+    images = torch.rand(1, 3, 64, 64)
+    whole = trunk(images)
+    for layer in LAYERS[name]:
+        cut = layer_index(trunk, name, layer)
+        kept = trunk[:cut](images) if cut else images
+        before = kept.clone()
+        torch.testing.assert_close(trunk[cut:](kept), whole)
+        assert torch.equal(kept, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("alexnet", "conv5_1"), ("vgg16", "conv5"), ("vgg16", "Conv5_1")]
+)
+def test_unknown_layer_names_those_there_are(name, layer, request):
+    with input_error(f"'{name}'", f"'{layer}'", *LAYERS[name]):
+        layer_index(request.getfixturevalue(name), name, layer)
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vpr_ros.errors import InputError
 
-#: ITU-R BT.601, as torchvision's rgb_to_grayscale has it.
+#: Luminance of red, green and blue, ITU-R BT.601.
 GREY = (0.299, 0.587, 0.114)
 
 
@@ -121,6 +121,8 @@ def _blur(images: Tensor, sigma: NDArray[np.float32]) -> Tensor:
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     spread = torch.from_numpy(sigma).to(images.device).clamp(min=1e-3)
     kernel = torch.exp(-0.5 * (offsets / spread[:, None]) ** 2)
+    # cut where it would be cut if the image were alone
+    kernel = kernel * (offsets.abs() <= (3 * spread[:, None]).ceil())
     kernel = (kernel / kernel.sum(1, keepdim=True)).to(images.dtype)
     kernel = kernel.repeat_interleave(channels, 0)[:, None, None]
     flat = images.reshape(1, count * channels, height, width)

@@ -72,7 +72,10 @@ class Log:
     """TensorBoard's view of a history; what an interrupted run had logged beyond it is purged."""
 
     def __init__(self, folder: RunFolder, history: History) -> None:
-        self._writer = SummaryWriter(str(folder.logs), purge_step=len(history.entries) or None)
+        known = len(history.entries)
+        self._writer = SummaryWriter(str(folder.logs), purge_step=known - 1 if known else None)
+        if known:  # a run that was killed may not have logged its last entry
+            self.add(history)
 
     def add(self, history: History) -> None:
         """Log the last entry."""

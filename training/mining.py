@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from training.similarity import Encode, Numbers, Share, Total, similarities
 from training.supervision import Supervision
+from vpr_ros.errors import InputError
 
 NONE: Numbers = np.empty(0, np.intp)
 
@@ -34,6 +35,12 @@ class Mining:
     remembered: int = 10
     kept: int = 10
     refresh_every: int = 1000
+
+    def __post_init__(self) -> None:
+        if min(self.drawn, self.kept, self.refresh_every) < 1 or self.remembered < 0:
+            raise InputError(
+                "mining: expected drawn, kept and refresh_every of at least 1, remembered of at least 0"
+            )
 
 
 @dataclass(frozen=True, eq=False)

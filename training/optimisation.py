@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,13 +43,15 @@ class Optimisation:
     def __post_init__(self) -> None:
         if self.name not in OPTIMISERS:
             raise InputError(f"unknown optimiser '{self.name}': expected one of {', '.join(OPTIMISERS)}")
-        if min(self.halve_every, self.epochs, self.batch) < 1 or self.learning_rate <= 0:
+        if min(self.halve_every, self.epochs, self.batch) < 1:
+            raise InputError("optimisation: expected halve_every, epochs and batch of at least 1")
+        if not 0 < self.learning_rate < math.inf:
             raise InputError(
-                "optimiser: expected halve_every, epochs and batch of at least 1 and a positive learning_rate"
+                f"optimisation: learning_rate {self.learning_rate:g}: expected a positive number"
             )
-
-        if not 0 <= self.average < 1:
-            raise InputError(f"optimisation: average {self.average:g}: expected 0 to less than 1")
+        for name, most in (("momentum", 1.0), ("weight_decay", math.inf), ("margin", 4.0), ("average", 1.0)):
+            if not 0 <= (value := getattr(self, name)) < most:
+                raise InputError(f"optimisation: {name} {value:g}: expected 0 to less than {most:g}")
 
     def halvings(self, epoch: int) -> int:
         """Return how often the learning rate has halved by an epoch, from 0."""

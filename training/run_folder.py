@@ -37,14 +37,17 @@ class RunFolder:
         self.logs = folder / "logs"
         self.cache = folder / "cache"
 
-    def begin(self, options: Mapping[str, Any], resume: bool) -> None:
-        """Write the options down; raise InputError where that would lose another run, or there is none."""
+    def check(self, resume: bool) -> None:
+        """Raise InputError where beginning a run would lose another, or where there is none to go on with."""
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: is a file: expected a folder, or a name for a new one")
         if resume and not self.checkpoint.is_file():
             raise InputError(f"{self.checkpoint}: no run to go on with: leave --resume out")
-        if not resume and self.checkpoint.exists():
+        if not resume and (self.checkpoint.exists() or self.weights.exists()):
             raise InputError(f"{self.folder}: holds a run: --resume to go on with it, or another --out")
+
+    def write_config(self, options: Mapping[str, Any]) -> None:
+        """Write every option down, as --config takes them."""
         with replacing_file(self.config) as partial:
             partial.write_text(yaml.safe_dump(dict(options), sort_keys=False))
 

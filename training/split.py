@@ -54,8 +54,8 @@ def _along(rows: Rows) -> NDArray[np.float64]:
     """Return (N,) metres along the axis of the largest extent."""
     if not len(rows):
         return np.empty(0)
-    centre = Datum(float(rows["latitude"].mean()), float(rows["longitude"].mean()))
-    plane = to_enu(rows["latitude"], rows["longitude"], np.zeros(len(rows)), centre)[:, :2]
+    somewhere = Datum(float(rows["latitude"][0]), float(rows["longitude"][0]))
+    plane = to_enu(rows["latitude"], rows["longitude"], np.zeros(len(rows)), somewhere)[:, :2]
     plane -= plane.mean(axis=0)
     _, _, axes = np.linalg.svd(plane, full_matrices=False)
     axis = axes[0] * (1 if axes[0][np.abs(axes[0]).argmax()] > 0 else -1)  # the sign of an axis is arbitrary

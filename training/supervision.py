@@ -98,19 +98,21 @@ class Supervision:
     ) -> NDArray[np.intp]:
         """Return `count` definite negatives of a row at random, each once; all of them if they are fewer.
 
-        They are of the session where that is the map; see `on_map`.
+        They are of the session where that is the map and has some; see `on_map`.
         """
         definite = np.ones(len(self._points), bool)
         definite[self.near(row)] = False
-        negatives = self.on_map(np.flatnonzero(definite), session)
+        everywhere = np.flatnonzero(definite)
+        here = self.on_map(everywhere, session)
+        negatives = here if len(here) else everywhere
         return negatives if len(negatives) <= count else rng.choice(negatives, count, replace=False)
 
     def on_map(self, negatives: NDArray[np.intp], session: str | None) -> NDArray[np.intp]:
-        """Return those that are of the session, where a session drawn is the map and has some."""
+        """Return those that are of the session drawn, where that is the map; else all of them."""
         if session is None or self._radii.sessions != "map":
             return negatives
-        here = negatives[self._sessions[negatives] == session]
-        return here if len(here) else negatives
+        here: NDArray[np.intp] = negatives[self._sessions[negatives] == session]
+        return here
 
 
 def _positives(

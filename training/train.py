@@ -92,7 +92,7 @@ def train(
     check_processes(chosen, devices, precision)
     folder = RunFolder(out)
     if is_first_process():
-        folder.begin(options, resume)
+        folder.check(resume)
     fabric = start_fabric(chosen, devices, precision)
     if fabric.global_rank > 0:
         logging.disable(logging.WARNING)
@@ -108,6 +108,8 @@ def train(
     if resume:
         state = load_checkpoint(folder.checkpoint)
         check_same(state["options"], fixed, out)
+    if fabric.global_rank == 0:
+        folder.write_config(options)
     training_run = TrainingRun(
         *(fabric, folder, images, validation, model, radii, mining, optimisation, augmentation, cache),
         *(val_radius, seed, state, f"{len(images)} images of {names}", fixed),

@@ -28,7 +28,7 @@ class Validation:
         rows: of the table.
         radius: metres within which an answer is right.
         queries: (N,) which rows are queries.
-        database: (N,) which rows they are looked for among.
+        database: (N,) which rows they are looked for among; what is both is not looked for.
 
     Attributes:
         queries: numbers of the rows that have a right answer on a map.
@@ -41,6 +41,8 @@ class Validation:
         queries: NDArray[np.bool_] | None = None,
         database: NDArray[np.bool_] | None = None,
     ) -> None:
+        if (queries is None) != (database is None):
+            raise ValueError("expected queries and database, or neither")
         if queries is not None and database is not None:
             maps = [(queries & ~database, database)]
         else:

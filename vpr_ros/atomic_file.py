@@ -11,8 +11,10 @@ from pathlib import Path
 @contextmanager
 def replacing_file(file: Path) -> Iterator[Path]:
     """Yield a name to write to; on leaving without an error, what was written there stands at `file`."""
+    file = file.resolve()  # what a link points to is replaced, not the link
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.partial")
+    partial.unlink(missing_ok=True)  # of a crash
     try:
         yield partial
         sync(partial)
