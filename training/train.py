@@ -30,7 +30,17 @@ from vpr_ros.sources import read_sources
 logger = logging.getLogger(__name__)
 
 #: Options that a run may change when it goes on: where and for how long it runs does not change its course.
-FREE = {"out", "resume", "device", "devices", "precision", "cache", "patience", "optimisation.epochs"}
+FREE = {
+    "out",
+    "resume",
+    "device",
+    "devices",
+    "precision",
+    "cache",
+    "patience",
+    "whiten",
+    "optimisation.epochs",
+}
 
 
 def train(
@@ -101,20 +111,21 @@ def train(
         validation = read_sources(val, session, None, image_topic, fix_topic, max_fix_gap, spacing)
     else:
         images, validation = _hold_out(images, val_share, max(radii.negative, val_radius))
-    fixed = {name: value for name, value in _flat(options).items() if name not in FREE}
-    fixed["images"] = _digest(images, validation)
+    flat = _flat(options)
+    fixed = {name: flat[name] for name in flat if not {name, name.split(".", maxsplit=1)[0]} & FREE}
+    fixed["images"] = f"{len(images)} + {len(validation)}, sum {_digest(images, validation)[:12]}"
     names = ", ".join("/".join(path.resolve().parts[-2:]) for path in _paths(data))
     state = None
     if resume:
         state = load_checkpoint(folder.checkpoint)
         check_same(state["options"], fixed, out)
-    if fabric.global_rank == 0:
-        folder.write_config(options)
     training_run = TrainingRun(
         *(fabric, folder, images, validation, model, radii, mining, optimisation, augmentation, cache),
         *(val_radius, seed, state, f"{len(images)} images of {names}", fixed),
     )
     with closing(training_run):
+        if fabric.global_rank == 0:
+            folder.write_config(options | {"resume": False})
         training_run.train(patience)
         training_run.finish(whiten)
 
@@ -148,7 +159,7 @@ def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in options.items():
         flat |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
-    return {name: value for name, value in flat.items() if name.split(".", maxsplit=1)[0] not in FREE}
+    return flat
 
 
 def _digest(*tables: GeotaggedImages) -> str:
