@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
@@ -161,7 +161,12 @@ def _run(
         file = trunk_folder / f"{model.trunk}-imagenet-features.safetensors"
         options["model"] = replace(model, trunk_weights=file)
     job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "log.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log):
+    with (
+        (job.folder / "log.txt").open("w") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+        ExitStack() as closing,
+    ):
         logging.basicConfig(level=logging.INFO, stream=log, force=True)
         chosen = choose_device(device)
         fabric = start_fabric(chosen, 1, "auto")
@@ -178,14 +183,14 @@ def _run(
             state=None,
             trained_on=f"variant {job.variant}",
             options={},
+            closing=closing,
             watch=lambda rows: {
                 f"{task}, {radius:g} m": _task(rows, task, radius) for task in tasks for radius in RADII
             },
             **options,
         )
-        with closing(training_run):
-            training_run.train(patience)
-            training_run.finish(whiten)
+        training_run.train(patience)
+        training_run.finish(whiten)
 
 
 def _task(rows: Rows, task: str, radius: float) -> Validation:

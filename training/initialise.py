@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import cast
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vpr_ros.encoder import Encoder
+from vpr_ros.errors import InputError
 from vpr_ros.netvlad import Whitening
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,12 @@ class Whiten:
 
     dimension: int = 4096
     shrinkage: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dimension < 0 or not 0 <= (self.shrinkage or 0.0) < math.inf:
+            raise InputError(
+                f"whiten: dimension {self.dimension}, shrinkage {self.shrinkage}: expected at least 0"
+            )
 
 
 def sample_rows(count: int, most: int, rng: np.random.Generator) -> NDArray[np.intp]:

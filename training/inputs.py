@@ -179,6 +179,13 @@ class Features:
         self._memory = memory
         self._on_gpu = False
         self._offset = 0
+        try:
+            self._fill(pixels, network, threads, quiet)
+        except BaseException:  # an interrupt too
+            self.close()
+            raise
+
+    def _fill(self, pixels: Pixels, network: Network, threads: int, quiet: bool) -> None:
         count = len(pixels.images)
         with tqdm(total=count, desc="frozen layers", unit="image", leave=False, disable=quiet) as progress:
             for rows, parts in ahead(pixels, batches_of(count), threads, 2 * threads):
@@ -215,6 +222,7 @@ class Features:
         elif self._memory.take(features.nbytes):
             self._stored.append(features.cpu())
         else:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("ab" if self._offset else "wb") as file:
                 file.write(features.cpu().numpy().tobytes())
             self._stored.append((self._offset, features.shape, features.dtype))

@@ -67,6 +67,8 @@ class Model:
         """Return the encoder, without whitening; a NetVLAD without given weights is yet to be initialised."""
         if self.weights is not None:
             given = load_encoder(self.weights)
+            if self.assignment == "tied" and given.architecture.pooling != "netvlad":
+                raise InputError(f"{self.weights}: no NetVLAD whose assignment could be tied: leave it free")
             encoder = Encoder(replace(given.architecture, dimension=0, input_size=self.input_size))
             encoder.load_state_dict(given.state_dict(), strict=False)
             return encoder
@@ -79,7 +81,12 @@ class Model:
 
     def first_trained(self, encoder: Encoder) -> str:
         """Return the name of the first layer that is trained."""
-        return self.train_from or trunk_spec(encoder.architecture.trunk).train_from
+        layer = self.train_from or trunk_spec(encoder.architecture.trunk).train_from
+        if layer == "pooling" and encoder.architecture.pooling == "max":
+            raise InputError(
+                "max pooling has nothing to train: expected --model.train-from with a trunk's layer"
+            )
+        return layer
 
 
 class TiedNetVLAD(nn.Module):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import asdict, is_dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from training.mining import Mining
 from training.model import Model
 from training.optimisation import Optimisation
 from training.processes import check_processes, is_first_process, start_fabric
-from training.run_folder import RunFolder, check_same
+from training.run_folder import RunFolder
 from training.split import split_by_place
 from training.supervision import Radii
 from training.training_run import TrainingRun
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
+from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.sources import read_sources
 
@@ -98,6 +98,8 @@ def train(
         resume: Go on with the run in --out from where it stopped.
     """
     options = _plain(locals())
+    if seed < 0:
+        raise InputError(f"--seed {seed}: expected at least 0")
     chosen = choose_device(device)
     check_processes(chosen, devices, precision)
     folder = RunFolder(out)
@@ -113,17 +115,13 @@ def train(
         images, validation = _hold_out(images, val_share, max(radii.negative, val_radius))
     flat = _flat(options)
     fixed = {name: flat[name] for name in flat if not {name, name.split(".", maxsplit=1)[0]} & FREE}
-    fixed["images"] = f"{len(images)} + {len(validation)}, sum {_digest(images, validation)[:12]}"
     names = ", ".join("/".join(path.resolve().parts[-2:]) for path in _paths(data))
-    state = None
-    if resume:
-        state = load_checkpoint(folder.checkpoint)
-        check_same(state["options"], fixed, out)
-    training_run = TrainingRun(
-        *(fabric, folder, images, validation, model, radii, mining, optimisation, augmentation, cache),
-        *(val_radius, seed, state, f"{len(images)} images of {names}", fixed),
-    )
-    with closing(training_run):
+    state = load_checkpoint(folder.checkpoint) if resume else None
+    with ExitStack() as closing:
+        training_run = TrainingRun(
+            *(fabric, folder, images, validation, model, radii, mining, optimisation, augmentation, cache),
+            *(val_radius, seed, state, f"{len(images)} images of {names}", fixed, closing),
+        )
         if fabric.global_rank == 0:
             folder.write_config(options | {"resume": False})
         training_run.train(patience)
@@ -160,14 +158,6 @@ def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for name, value in options.items():
         flat |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
     return flat
-
-
-def _digest(*tables: GeotaggedImages) -> str:
-    digest = sha256()
-    for table in tables:
-        for name in ("image", "latitude", "longitude", "session"):
-            digest.update(table.rows[name].tobytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

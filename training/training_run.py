@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from hashlib import sha256
 from typing import Any, cast
 
 import numpy as np
@@ -34,7 +35,7 @@ from training.mining import Mining
 from training.model import Model, TiedNetVLAD
 from training.network import Network
 from training.optimisation import Optimisation
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, check_same
 from training.similarity import Encode, Numbers, Share, Total
 from training.supervision import Radii, Supervision
 from training.validation import Validation
@@ -71,6 +72,7 @@ class TrainingRun:
         state: a checkpoint to go on from.
         trained_on: in words, for the weights files.
         options: which a run may not change when it goes on.
+        closing: is to be closed at the end, whatever that is: removes what only the running program needs.
         watch: other validations, for the history alone.
 
     Raises:
@@ -94,13 +96,14 @@ class TrainingRun:
         state: Mapping[str, Any] | None,
         trained_on: str,
         options: Mapping[str, Any],
+        closing: ExitStack,
         watch: Watch = lambda rows: {},
     ) -> None:
         self._fabric, self._folder, self._seed = fabric, folder, seed
         self._epochs, self._trained_on, self._options = optimisation.epochs, trained_on, dict(options)
         self._quiet = fabric.global_rank > 0
         self._stop: Callable[[], bool] = lambda: False
-        self._closing = ExitStack()
+        self._closing = closing
         self._encoder = model.build().to(fabric.device)
         self._network = Network(self._encoder, model.first_trained(self._encoder), fabric.autocast)
         memory = Budget(int(cache.memory * GIB / fabric.world_size))
@@ -113,6 +116,9 @@ class TrainingRun:
         for pixels in (trained, judged):
             pixels.drop_unreadable(THREADS, self._quiet)
         self._count = len(trained.images)
+        self._options["images"] = _identity(trained.images, judged.images)
+        if state is not None:
+            check_same(state["options"], self._options, folder.folder)
         supervision = Supervision(trained.images.rows, radii)
         self._validation = Validation(judged.images.rows, validation_radius)
         self._watch = watch(judged.images.rows)
@@ -181,10 +187,6 @@ class TrainingRun:
             )
         self._fabric.barrier()
 
-    def close(self) -> None:
-        """Remove what only the running program needs."""
-        self._closing.close()
-
     @property
     def _title(self) -> str:
         architecture = self._encoder.architecture
@@ -193,7 +195,8 @@ class TrainingRun:
     def _features(self, name: str, pixels: Pixels, memory: Budget) -> Features:
         file = self._folder.cache / f"{name}-{self._fabric.global_rank}.bin"
         features = Features(pixels, self._network, memory, file, THREADS, self._quiet)
-        return self._closing.enter_context(closing(features))
+        self._closing.callback(features.close)
+        return features
 
     def _encode(self, name: str, what: str) -> Encode:
         def check() -> None:
@@ -263,6 +266,15 @@ class TrainingRun:
         for positions, encoded in self._encode("training", "whitening")(rows):
             descriptors[positions] = encoded.cpu().numpy()
         return with_whitening(self._encoder, descriptors, whiten)
+
+
+def _identity(*tables: GeotaggedImages) -> str:
+    """Return what tells these images, by name and place, from others."""
+    digest = sha256()
+    for table in tables:
+        for name in ("image", "latitude", "longitude", "session"):
+            digest.update(table.rows[name].tobytes())
+    return f"{' + '.join(str(len(table)) for table in tables)}, sum {digest.hexdigest()[:12]}"
 
 
 def _say_counts(images: int, supervision: Supervision, judged: int, judge: Validation) -> None:

@@ -64,7 +64,7 @@ def _with_values(arguments: list[str], flags: set[str]) -> list[str]:
     following = [*arguments[1:], "--"]
     return [
         f"{argument}=true" if argument in flags and after.startswith("--") else argument
-        for argument, after in zip(arguments, following, strict=True)
+        for argument, after in zip(arguments, following, strict=False)
     ]
 
 
