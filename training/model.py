@@ -68,7 +68,7 @@ class Model:
         if self.weights is not None:
             given = load_encoder(self.weights)
             if self.assignment == "tied" and given.architecture.pooling != "netvlad":
-                raise InputError(f"{self.weights}: no NetVLAD whose assignment could be tied: leave it free")
+                raise InputError(f"{self.weights}: max pooling: a tied assignment is expected with netvlad")
             encoder = Encoder(replace(given.architecture, dimension=0, input_size=self.input_size))
             encoder.load_state_dict(given.state_dict(), strict=False)
             return encoder
