@@ -1,11 +1,13 @@
 """What several test files need: a small encoder, textures, folders of geotagged images."""
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from vpr_ros.command import run
 from vpr_ros.geodesy import Datum, to_geodetic
 
 DATUM = Datum(52.0, 5.0, 10.0)
@@ -52,3 +54,21 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="session")
 def other_weights(tmp_path_factory):
     return write_weights(tmp_path_factory.mktemp("weights") / "other.safetensors", 1)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command's function as its file does, in this process; return status, output and error lines."""
+
+    def call(function, *arguments):
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            run(function)
+            status = 0
+        except SystemExit as error:
+            status = error.code
+        output, errors = capsys.readouterr()
+        return status, output, errors
+
+    return call

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from test.as_command import ENVIRONMENT, ROOT, check_refusal, script
 from test.conftest import DATUM, texture, write_image_folder
 from training.build_map import PICTURE_WIDTH, build_map, shrink
 from training.evaluate import NS, evaluate
@@ -23,10 +24,6 @@ from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.pixels import compress
 from vpr_ros.place_map import open_map
-
-ROOT = Path(__file__).parents[1]
-#: The checkout is what is tested, whatever is installed.
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,47 +52,6 @@ def built(walk, weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("maps") / "map"
     build_map(walk, folder, weights)
     return folder
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command's function as its file does, in this process; return status, output and error lines."""
-
-    def call(function, *arguments):
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            run(function)
-            status = 0
-        except SystemExit as error:
-            status = error.code
-        output, errors = capsys.readouterr()
-        return status, output, errors
-
-    return call
-
-
-def script(name, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "training" / name), *map(str, arguments)],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def check_refusal(status, output, errors, *parts):
-    lines = [line for line in errors.splitlines() if line.startswith("error:")]
-    assert status == 2, errors
-    assert len(lines) == 1, errors
-    assert "Traceback" not in errors
-    assert errors.rstrip().endswith(lines[0]), "it is the last thing said"
-    assert output == ""
-    for part in parts:
-        assert str(part) in lines[0]
 
 
 # --- as real processes
@@ -209,6 +165,55 @@ def test_options_that_cannot_be(call, tmp_path, wrong):
     assert status == 2
     assert "Traceback" not in errors
     assert "error:" in errors
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What stands for the groups of train.py's options."""
+
+    far_away: float = 1.0
+    turned_on: bool = False
+    name: str = "a-b"
+
+
+def nested(inner: Inner = Inner(), really: bool = False, out: str = ""):
+    print(inner.far_away, inner.turned_on, inner.name, really, out)
+
+
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        ([], "1.0 False a-b False "),
+        (["--really"], "1.0 False a-b True "),
+        (["--really", "--out", "x"], "1.0 False a-b True x"),
+        (["--out", "x", "--really"], "1.0 False a-b True x"),
+        (["--really", "false", "--out=x"], "1.0 False a-b False x"),
+        (["--really=false"], "1.0 False a-b False "),
+        (["--inner.turned-on", "--really"], "1.0 True a-b True "),
+        (["--inner.turned_on", "--inner.far-away", "-3"], "-3.0 True a-b False "),
+        (["--inner.far-away=2.5", "--inner.turned-on", "false"], "2.5 False a-b False "),
+        (["--inner.name", "--really"], None),
+        (["--inner.name", "c-d", "--out", "my-run"], "1.0 False c-d False my-run"),
+        (["--inner.nothing", "1"], None),
+    ],
+)
+def test_nested_options_and_flags_without_a_value(call, options, printed):
+    status, output, errors = call(nested, *options)
+    if printed is None:
+        assert status == 2
+        assert "error:" in errors
+        assert "Traceback" not in errors
+    else:
+        assert (status, output) == (0, printed + "\n"), errors
+
+
+def test_nested_options_in_a_config_file(call, tmp_path):
+    config = tmp_path / "options.yaml"
+    config.write_text("inner: {far_away: 4, turned_on: true}\nout: y\n")
+    assert call(nested, "--config", config)[1] == "4.0 True a-b False y\n"
+    # what is named after it wins; the rest of the group stays as the file has it
+    line = ["--config", config, "--inner.far-away", "5", "--really"]
+    assert call(nested, *line)[1] == "5.0 True a-b True y\n"
 
 
 # --- what is built
