@@ -22,6 +22,24 @@ from vpr_ros.place_map import PlaceMap
 
 Array = NDArray[np.float64]
 
+#: A hypothesis as other programs take it: metres in the map's local frame, WGS84 degrees, radians, m^2, and
+#: the number of the most similar place behind it.
+POINT = np.dtype(
+    [
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("latitude", "<f8"),
+        ("longitude", "<f8"),
+        ("yaw", "<f4"),
+        ("var_east", "<f4"),
+        ("cov_east_north", "<f4"),
+        ("var_north", "<f4"),
+        ("probability", "<f4"),
+        ("place", "<u4"),
+    ]
+)
+
 #: Views that differ by more than this, in radians, are not one place seen twice.
 SAME_VIEW = np.pi / 2
 
@@ -73,6 +91,15 @@ class Hypotheses:
 
     ranked: Sequence[Hypothesis]
     none: float
+
+    def points(self) -> NDArray[np.void]:
+        """Return the (N,) hypotheses, ranked, as points of POINT."""
+        return np.array([_point(hypothesis) for hypothesis in self.ranked], POINT)
+
+
+def _point(of: Hypothesis) -> tuple[float, ...]:
+    (east, shared, _), (_, north, _), _ = of.covariance.tolist()
+    return (*of.enu, *of.geodetic[:2], of.yaw, east, shared, north, of.probability, of.places[0])
 
 
 def gather(

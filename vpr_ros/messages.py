@@ -22,26 +22,12 @@ from std_msgs.msg import Header
 
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
-from vpr_ros.hypotheses import Hypotheses, Hypothesis
+from vpr_ros.hypotheses import POINT, Hypotheses, Hypothesis
 from vpr_ros.pixels import UnknownEncodingError, compress, rgb_from_compressed, rgb_from_raw
 
 #: Variance, rad^2, of an angle that an image match says nothing about: finite, as filters demand.
 UNKNOWN_ANGLE = math.pi**2
 
-#: What a point of ~/hypotheses holds: metres in the map frame, WGS84 degrees, radians, and the number of the
-#: most similar place behind it.
-POINT = np.dtype(
-    [
-        ("x", "<f4"),
-        ("y", "<f4"),
-        ("z", "<f4"),
-        ("latitude", "<f8"),
-        ("longitude", "<f8"),
-        ("yaw", "<f4"),
-        ("probability", "<f4"),
-        ("place", "<u4"),
-    ]
-)
 _FIELD_TYPES = {"<f4": PointField.FLOAT32, "<f8": PointField.FLOAT64, "<u4": PointField.UINT32}
 
 
@@ -129,19 +115,7 @@ def _pose(hypothesis: Hypothesis) -> Pose:
 
 def cloud_from_hypotheses(hypotheses: Hypotheses, header: Header) -> PointCloud2:
     """Return all hypotheses, ranked, as points with the fields of POINT."""
-    points = np.array(
-        [
-            (
-                *hypothesis.enu,
-                *hypothesis.geodetic[:2],
-                hypothesis.yaw,
-                hypothesis.probability,
-                hypothesis.places[0],
-            )
-            for hypothesis in hypotheses.ranked
-        ],
-        POINT,
-    )
+    points = hypotheses.points()
     return PointCloud2(
         header=header,
         height=1,

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ class PlaceMap:
         k is cut to the number of places.
         """
         return self.index.search(np.ascontiguousarray(descriptors, np.float32), min(k, len(self)))
+
+    def similarities(self, descriptor: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the (M,) similarities of one (P,) descriptor to M places."""
+        if not len(places):
+            return np.empty(0, np.float32)
+        return np.asarray(self.index.reconstruct_batch(places) @ descriptor, np.float32)
+
+    @cached_property
+    def ground(self) -> cKDTree:
+        """The places by metres east and north, for what lies near a position."""
+        return cKDTree(self.enu[:, :2])
 
     def image(self, place: int) -> Image | None:
         """Return the small picture of a place, or None where the map has none, or it is damaged."""
