@@ -1,7 +1,7 @@
-"""Two drives through the town, as bags: `python -m demo.render --out DIR`.
+"""Three drives through the town, as bags: `python -m demo.render --out DIR`.
 
 The second one is in the evening, in another lane, past other parked cars, and along a street that the first
-never saw.
+never saw. The calibration's is one more of its kind, in a lane and past cars of its own.
 """
 
 from __future__ import annotations
@@ -34,31 +34,33 @@ class Drive:
     """One drive through the town."""
 
     name: str
+    route: str  # of the town
     lane: float  # metres left of the road's middle
     light: Light
     cars: int  # seed of the parked cars
     start: int  # nanoseconds since 1970
 
 
-FIRST = Drive("first", -1.8, NOON, 1, 1_750_000_000 * 10**9)
-SECOND = Drive("second", -0.6, EVENING, 2, 1_750_030_000 * 10**9)
+FIRST = Drive("first", "first", -1.8, NOON, 1, 1_750_000_000 * 10**9)
+SECOND = Drive("second", "second", -0.6, EVENING, 2, 1_750_030_000 * 10**9)
+CALIBRATION = Drive("calibration", "second", -1.2, EVENING, 3, 1_750_120_000 * 10**9)
 
 
 def render_drives(out: Path, seed: int = 0) -> None:
-    """Render both drives of a town and write them as rosbag2 bags, whole or not at all.
+    """Render the drives through a town and write them as rosbag2 bags, whole or not at all.
 
     Args:
-        out: Folder; the bags are first and second in it.
+        out: Folder; the bags are first, second and calibration in it.
         seed: Of the town.
     """
     town = Town(seed)
     with replacing(out) as partial:
-        for each in (FIRST, SECOND):
+        for each in (FIRST, SECOND, CALIBRATION):
             _write_drive(partial / each.name, town, each, seed)
 
 
 def _write_drive(folder: Path, town: Town, each: Drive, seed: int) -> None:
-    times, x, y, yaw = drive(town.route(each.name), each.lane, SPEED, RATE)
+    times, x, y, yaw = drive(town.route(each.route), each.lane, SPEED, RATE)
     # the road climbs gently to the north
     truth = np.stack([x, y, 0.02 * y], axis=1)
     measured = truth + _wandering(len(times), np.random.default_rng([seed, each.cars]))

@@ -1,41 +1,25 @@
 """Hypotheses by their properties: probabilities, covariances, which places stand together."""
 
 import math
-from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.conftest import DATUM
+from test.some_places import a_map, in_a_row
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import to_enu, to_geodetic
-from vpr_ros.geotagged import make_rows
-from vpr_ros.hypotheses import Belief, gather
-from vpr_ros.place_map import PlaceMap, Spread
-
-UNRELATED = Spread(0.1, 0.05)
+from vpr_ros.geodesy import to_enu
+from vpr_ros.hypotheses import POINT, SAME_VIEW, Belief, clusters, gather, none_score, rank
 
 
-def a_map(enu, headings=None, geotag_std=2.0, spacing=1.0, unrelated=UNRELATED):
-    """A map of places at metres east, north, up, without an index: searching is not tested here."""
-    enu = np.asarray(enu, np.float64).reshape(-1, 3)
-    geodetic = to_geodetic(enu, DATUM)
-    headings = np.full(len(enu), np.nan) if headings is None else np.asarray(headings, np.float64)
-    rows = make_rows(
-        "test", latitude=geodetic[:, 0], longitude=geodetic[:, 1], altitude=geodetic[:, 2], heading=headings
-    )
-    index = faiss.IndexFlatIP(2)
-    return PlaceMap(Path("map"), index, rows, enu, DATUM, geotag_std, unrelated, spacing, "f", {})
-
-
-def ask(place_map, similarities, places=None, belief=None):
-    similarities = np.asarray(similarities, np.float32)
-    order = np.argsort(-similarities, kind="stable")
-    places = np.arange(len(similarities)) if places is None else np.asarray(places)
-    return gather(similarities[order], places[order].astype(np.int64), place_map, belief or Belief())
+def ask(place_map, scores, places=None, belief=None):
+    """Gather scores, of all places unless they are named, in whatever order."""
+    scores = np.asarray(scores, np.float64)
+    order = np.argsort(-scores, kind="stable")
+    places = np.arange(len(scores)) if places is None else np.asarray(places)
+    return gather(scores[order], places[order].astype(np.int64), place_map, belief or Belief())
 
 
 coordinate = st.floats(-300, 300, allow_nan=False)

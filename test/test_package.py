@@ -46,6 +46,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[zipfile.ZipInfo]:
         "share/ament_index/resource_index/packages/vpr_ros",
         "share/vpr_ros/package.xml",
         "share/vpr_ros/launch/localise.launch.py",
+        "share/vpr_ros/launch/replay.launch.py",
         "share/vpr_ros/config/localise.yaml",
         "lib/vpr_ros/vpr_localiser",
         "lib/vpr_ros/replay",
@@ -93,7 +94,7 @@ def test_the_parameter_file_holds_every_parameter_at_its_default() -> None:
 
 
 def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
-    top = {"node", "node_parameters", "messages", "replay"}
+    top = {"node", "node_parameters", "messages", "replay_through_node"}
     for file in [*ROOT.glob("vpr_ros/*.py"), *ROOT.glob("training/*.py")]:
         if file.stem not in top:
             for line in file.read_text().splitlines():
@@ -108,25 +109,28 @@ def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
     importlib.util.find_spec("launch_ros") is None,
     reason="launch_ros is not installed: a ROS distribution has it",
 )
-def test_the_launch_file_declares_its_arguments() -> None:
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        (
+            "localise.launch.py",
+            "map weights image compressed namespace params_file use_sim_time log_level",
+        ),
+        (
+            "replay.launch.py",
+            "bag map out weights compressed rate arguments namespace params_file",
+        ),
+    ],
+)
+def test_a_launch_file_declares_its_arguments(file: str, wanted: str) -> None:
     from launch.actions import DeclareLaunchArgument
     from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
     from launch import LaunchContext
 
-    description = get_launch_description_from_python_launch_file(str(ROOT / "launch" / "localise.launch.py"))
+    description = get_launch_description_from_python_launch_file(str(ROOT / "launch" / file))
     arguments = [each for each in description.entities if isinstance(each, DeclareLaunchArgument)]
-    wanted = {
-        "map",
-        "weights",
-        "image",
-        "compressed",
-        "namespace",
-        "params_file",
-        "use_sim_time",
-        "log_level",
-    }
-    assert {each.name for each in arguments} == wanted
+    assert {each.name for each in arguments} == set(wanted.split())
     assert all(each.description for each in arguments)
     assert LaunchContext() is not None
 

@@ -1,135 +1,386 @@
-"""A recorded drive through the real node."""
+"""A recorded drive through the chain: what comes out, that it is the same each time, and without ROS."""
 
 from __future__ import annotations
 
+import csv
 import json
-import struct
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from test.small_world import STEP, picture, small_map, small_weights
-from vpr_ros.bag_writer import DriveWriter
-from vpr_ros.encoder import DEFAULT_WEIGHTS
+from test.as_command import ENVIRONMENT, ROOT
+from test.conftest import write_image_folder
+from test.error_lines import check_line
+from test.small_drive import PERIOD, START, TORN, position, write_drive
+from test.small_world import small_map, small_weights
+from vpr_ros.answers import FrameAnswer, Judge, read_answers
 from vpr_ros.errors import InputError
-from vpr_ros.folder import read_folder
-from vpr_ros.pixels import compress
+from vpr_ros.localiser import Localiser, Settings, open_localiser
+from vpr_ros.odometry import Pose
 from vpr_ros.place_map import open_map
-from vpr_ros.recording import open_recording
-from vpr_ros.replay import replay, replay_through_node
-from vpr_ros.report import draw_drive
+from vpr_ros.recording import Frame, OdometryMessage, Recording, open_recording
+from vpr_ros.replay import main, replay
+from vpr_ros.replay_direct import replay_direct
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+#: Of answers.csv: what differs from run to run.
+TIMES = ("latency", "seconds ")
+#: Ends a Python in which somebody asks for ROS.
+WITHOUT_ROS = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        first = name.split(".")[0]
+        if first == "rclpy" or first.endswith(("_msgs", "_interfaces", "_srvs")):
+            raise ImportError("no ROS here: " + name)
+sys.meta_path.insert(0, Blocked())
+sys.argv = ["replay", *sys.argv[1:]]
+import runpy
+runpy.run_module("vpr_ros.replay", run_name="__main__")
+"""
 
 
-def write_drive(folder: Path, places: int = 12) -> Path:
-    """Write a bag that stands at each place of the small world in turn, ten times a second."""
-    with DriveWriter(folder) as writer:
-        for place in range(places):
-            stamp = 10**18 + place * 10**8
-            writer.fix("/gps/fix", stamp, (48.0 + STEP * place, 11.0, 500.0), 1.0)
-            writer.image(stamp, compress(picture(place), ".png"), "png")
-    return folder
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("world")
+    weights = small_weights(root / "weights.safetensors")
+    return {
+        "weights": weights,
+        "map": small_map(root / "map", weights),
+        "drive": write_drive(root / "drive"),
+    }
 
 
-def test_a_bag_through_the_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    weights = small_weights(tmp_path / "weights.safetensors")
-    place_map = small_map(tmp_path / "map", weights)
-    drive = write_drive(tmp_path / "drive")
+@pytest.fixture
+def run_replay(world: dict[str, Path], tmp_path: Path) -> Any:
+    """Replay as a function, of the drive of 12 places unless another is named."""
 
-    figures = replay(drive, place_map, tmp_path / "out", weights, device="cpu")
+    def run_replay(out: str = "out", **options: Any) -> dict[str, Any]:
+        given: dict[str, Any] = {"data": world["drive"], "map": world["map"], "weights": world["weights"]}
+        return replay(**{"device": "cpu", **given, "out": tmp_path / out, **options})
 
-    assert figures["frames"] == {"in": 12, "answered": 12, "dropped": 0}
-    assert figures["recall"]["10m"]["recall@1"] == 1.0
+    return run_replay
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the command with these words; return its status, output and error lines."""
+
+    def command(*words: object) -> tuple[object, str, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["replay", *map(str, words)])
+        status: object = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code
+        output, errors = capsys.readouterr()
+        return status, output, [line for line in errors.splitlines() if line.startswith("error:")]
+
+    return command
+
+
+def without_times(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as opened:
+        return [
+            {name: value for name, value in line.items() if not name.startswith(TIMES)}
+            for line in csv.DictReader(opened)
+        ]
+
+
+# --- what comes out
+
+
+def test_a_bag(run_replay: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = run_replay()
+
+    out = tmp_path / "out"
+    assert figures["drive"] == "drive"
+    assert figures["places"] == 12
+    assert (figures["frames"]["in"], figures["frames"]["answered"]) == (12, 12)
+    assert figures["recall"]["10m"]["recall@1"] == figures["single_image"]["recall"]["10m"]["recall@1"] == 1.0
     assert figures["error_m"]["p95"] < 1.0
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == figures
-    assert len((tmp_path / "out" / "answers.csv").read_text().splitlines()) == 13
-    assert (tmp_path / "out" / "drive.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(figures))
+    for name in ("answers.csv", "single.csv"):
+        lines = read_answers(out / name)
+        assert [line.stamp for line in lines] == [START + PERIOD * place for place in range(12)]
+        assert [line.row for line in lines] == [line.places[0] for line in lines] == list(range(12))
+        assert all(line.latency > 0 and "encode" in line.stages for line in lines)
+    assert (out / "drive.png").read_bytes().startswith(b"\x89PNG")
+    assert "--data" in (out / "report.html").read_text()
     assert "recall within 10m" in capsys.readouterr().out
 
 
-def test_a_node_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -> None:
-    recording = open_recording(write_drive(tmp_path / "drive"))
-    with pytest.raises(InputError, match="not a map"):
-        replay_through_node(recording, {"map": tmp_path / "none"}, tmp_path / "node.log", rate=1.0)
+def test_each_image_alone(run_replay: Any, tmp_path: Path) -> None:
+    filtered = run_replay()
+    assert (tmp_path / "out" / "single.csv").is_file()
+    alone = run_replay(filter=False)
+    assert filtered["single_image"] is not None
+    assert alone["single_image"] is None
+    assert not (tmp_path / "out" / "single.csv").exists()  # of the run before
+    assert alone["recall"] == filtered["single_image"]["recall"]
 
 
-def test_a_folder_without_times_gets_some(tmp_path: Path) -> None:
-    for name, place in (("b.png", 1), ("a.png", 0)):
-        (tmp_path / name).write_bytes(compress(picture(place), ".png"))
-    (tmp_path / "images.csv").write_text("image,latitude,longitude\nb.png,1,1\na.png,2,2\n")
-
-    frames = list(open_recording(tmp_path, frame_rate=4.0).frames())
-
-    assert [frame.row for frame in frames] == [0, 1]
-    assert np.diff([frame.stamp for frame in frames]).tolist() == [250_000_000]
-    assert compress(picture(1), ".png") in frames[0].data
-
-
-def test_images_outside_the_fixes_are_sent_too(tmp_path: Path) -> None:
-    with DriveWriter(tmp_path / "drive") as writer:
-        for second in range(4):
-            if second in (1, 2):
-                writer.fix("/gps/fix", second * 10**9, (48.0 + second, 11.0, 0.0), 1.0)
-            writer.image(second * 10**9 + 1, compress(picture(second)))
-
-    recording = open_recording(tmp_path / "drive")
-
-    assert [frame.row for frame in recording.frames()] == [None, 0, None, None]
+def test_the_same_each_time(run_replay: Any, tmp_path: Path) -> None:
+    """Bit for bit, but for how long it took."""
+    first, second = run_replay("first"), run_replay("second")
+    for name in ("answers.csv", "single.csv"):
+        lines = without_times(tmp_path / "first" / name)
+        assert len(lines) == 12
+        assert len(lines[0]) > 15
+        assert lines == without_times(tmp_path / "second" / name)
+    for figures in (first, second):
+        for part in (figures, figures["single_image"]):
+            del part["latency_ms"]
+            for name in [name for name in part.get("intervals", {}) if "latency" in name]:
+                del part["intervals"][name]
+    assert first == second
 
 
-def test_stamps_of_zero_and_repeated_ones_are_told_apart(tmp_path: Path) -> None:
-    with DriveWriter(tmp_path / "drive") as writer:
-        for place, stamp in enumerate((1, 2, 2, 3)):
-            writer.fix("/gps/fix", stamp * 10**9, (48.0 + place, 11.0, 0.0), 1.0)
-            writer.image(stamp * 10**9, compress(picture(place)))
+def test_without_ros(world: dict[str, Path], tmp_path: Path) -> None:
+    words = [world["drive"], "--map", world["map"], "--weights", world["weights"], "--out", tmp_path / "out"]
 
-    frames = list(open_recording(tmp_path / "drive").frames())
+    def run(*more: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", WITHOUT_ROS, *map(str, [*words, *more])],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
-    assert [frame.stamp for frame in frames] == [10**9, 2 * 10**9, 2 * 10**9 + 1, 3 * 10**9]
-    for frame in frames:  # as the node will read it, and send it back
-        seconds, nanoseconds = struct.unpack("<iI", frame.data[4:12])
-        assert seconds * 10**9 + nanoseconds == frame.stamp
-    assert len({frame.row for frame in frames}) == 4
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert len(read_answers(tmp_path / "out" / "answers.csv")) == 12
+    assert "no ROS here" in run("--through-node").stderr  # so it was out of reach
 
 
-@pytest.mark.parametrize("stamps", [(5 * 10**18, 5 * 10**18 + 1), (10**9, 10**14), (0, 10**9), (9, 9)])
-def test_photographs_with_useless_times_are_sent_at_a_steady_rate(
-    tmp_path: Path, stamps: tuple[int, int]
+def test_faster_than_it_was_driven(run_replay: Any) -> None:
+    started = time.monotonic()
+    seconds = run_replay()["frames"]["seconds"]
+    assert seconds == pytest.approx(110)
+    assert time.monotonic() - started < seconds / 2
+
+
+def test_a_folder(run_replay: Any, world: dict[str, Path], tmp_path: Path) -> None:
+    folder = write_image_folder(tmp_path / "walk", 6, sessions=("noon", "dusk"))
+    figures = run_replay(data=folder, session="dusk")
+    assert figures["frames"]["in"] == 3
+    assert [line.stamp for line in read_answers(tmp_path / "out" / "answers.csv")] == [
+        10**9,
+        3 * 10**9,
+        5 * 10**9,
+    ]
+
+
+# --- truth
+
+
+def test_frames_without_truth_are_localised_and_not_judged(run_replay: Any, tmp_path: Path) -> None:
+    drive = write_drive(tmp_path / "drive", fixes=range(3, 8))
+    figures = run_replay(data=drive, max_fix_gap=60.0)
+    lines = read_answers(tmp_path / "out" / "answers.csv")
+    assert [line.row for line in lines] == [-1, -1, -1, 0, 1, 2, 3, 4, -1, -1, -1, -1]
+    assert all(line.answered for line in lines)
+    assert [line.places[0] for line in lines] == list(range(12))
+    assert [np.isnan(line.error) for line in lines] == [line.row == -1 for line in lines]
+    assert figures["frames"]["without_truth"] == 7
+
+
+def test_truth_from_a_csv(run_replay: Any, tmp_path: Path) -> None:
+    """What is right by the bag's own fixes is three places off by a csv that says so."""
+    lines = [
+        f"{START + place * PERIOD},{position(place + 3)[0]!r},{position(place + 3)[1]!r}"
+        for place in range(9)
+    ]
+    (tmp_path / "truth.csv").write_text("\n".join(["stamp,latitude,longitude", *lines]))
+    figures = run_replay(truth=tmp_path / "truth.csv", max_fix_gap=60.0)
+    assert figures["frames"]["without_truth"] == 3
+    assert figures["recall"]["25m"]["recall@1"] == 0.0
+    assert figures["error_m"]["p50"] == pytest.approx(300, abs=2)
+
+
+# --- damage
+
+
+def test_nothing_about_one_frame_ends_a_replay(run_replay: Any, tmp_path: Path) -> None:
+    drive = write_drive(tmp_path / "drive", instead={2: TORN, 5: b"", 7: b"\x89PNG\r\n\x1a\n"})
+    figures = run_replay(data=drive)
+    for name in ("answers.csv", "single.csv"):
+        lines = read_answers(tmp_path / "out" / name)
+        assert [line.stamp for line in lines] == [START + PERIOD * place for place in range(12)]
+        refused = [line for line in lines if not line.answered]
+        assert [line.row for line in refused] == [2, 5, 7]
+        assert all("does not decode" in line.reason and "\n" not in line.reason for line in refused)
+    assert figures["frames"]["answered"] == 9
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_drive_of_which_nothing_decodes(run_replay: Any, tmp_path: Path) -> None:
+    drive = write_drive(tmp_path / "drive", 3, instead=dict.fromkeys(range(3), TORN))
+    assert run_replay(data=drive)["frames"]["answered"] == 0
+    assert (tmp_path / "out" / "drive.png").read_bytes().startswith(b"\x89PNG")
+
+
+class Watched:
+    """A localiser that keeps what it is asked, and stumbles over the frames it is told to."""
+
+    def __init__(self, localiser: Localiser, stumbles: dict[int, Exception]) -> None:
+        self._localiser = localiser
+        self._stumbles = stumbles
+        self.asked: list[tuple[int, Pose | None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._localiser, name)
+
+    def localise(self, image: Any, stamp: int, pose: Pose | None = None) -> Any:
+        self.asked.append((stamp, pose))
+        if stamp in self._stumbles:
+            raise self._stumbles[stamp]
+        return self._localiser.localise(image, stamp, pose)
+
+
+def through(world: dict[str, Path], recording: Recording, stumbles: dict[int, Exception]) -> tuple[Any, Any]:
+    settings = Settings()
+    localiser = Watched(open_localiser(world["weights"], world["map"], "cpu", settings), stumbles)
+    judge = Judge(recording.images.rows, open_map(world["map"]))
+    return replay_direct(recording, judge, localiser), localiser  # type: ignore[arg-type]
+
+
+def test_stamps_and_odometry_reach_the_localiser(world: dict[str, Path]) -> None:
+    """Each image has its own stamp, and the odometry that was recorded before it, not after it."""
+    recording = open_recording(world["drive"])
+
+    def messages() -> Any:
+        for frame in recording.messages():
+            assert isinstance(frame, Frame)
+            place = (frame.stamp - START) // PERIOD
+            if place >= 2:
+                pose = Pose(100.0 * place, 0.0, 0.0)
+                yield OdometryMessage(frame.stamp - 10**8, frame.time, pose, frame.cdr)
+                yield OdometryMessage(frame.stamp, frame.time, replace(pose, y=1.0), frame.cdr)
+            yield frame
+
+    replayed, localiser = through(world, replace(recording, messages=messages), {})
+    assert [stamp for stamp, _ in localiser.asked] == [START + PERIOD * place for place in range(12)]
+    poses = [None, None, *(Pose(100.0 * place, 1.0, 0.0) for place in range(2, 12))]
+    assert [pose for _, pose in localiser.asked] == poses
+    assert len(replayed.final) == 12
+
+
+def test_what_the_chain_refuses_is_one_frame_less_and_a_fault_is_not_hidden(world: dict[str, Path]) -> None:
+    recording = open_recording(world["drive"])
+    third = START + 3 * PERIOD
+    replayed, _ = through(world, recording, {third: InputError("3x3 pixels: too small")})
+    reasons = [line.reason for line in replayed.final]
+    assert reasons == ["", "", "", "3x3 pixels: too small", *[""] * 8]
+    with pytest.raises(ZeroDivisionError):
+        through(world, recording, {third: ZeroDivisionError()})
+
+
+def test_any_exception_of_a_decoder_is_that_frames(world: dict[str, Path]) -> None:
+    recording = open_recording(world["drive"])
+
+    def fail() -> Any:
+        raise MemoryError("too large\nby far")
+
+    def messages() -> Any:
+        for number, frame in enumerate(recording.messages()):
+            assert isinstance(frame, Frame)
+            yield replace(frame, image=fail) if number == 4 else frame
+
+    replayed, _ = through(world, replace(recording, messages=messages), {})
+    lines: list[FrameAnswer] = replayed.final
+    assert [line.reason for line in lines if not line.answered] == ["MemoryError: too large"]
+    assert lines[4].row == 4
+
+
+# --- as a command
+
+
+def test_what_is_required_decides_the_status(command: Any, world: dict[str, Path], tmp_path: Path) -> None:
+    words = [world["drive"], "--map", world["map"], "--weights", world["weights"], "--out", tmp_path / "out"]
+    status, output, _ = command(*words, "--require", "recall@1>=0.9", "error_p50<1")
+    assert status == 0
+    assert "not met" not in output
+    status, output, _ = command(*words, "--require", "recall@1<0.5", "error_p50<1", "answered > 1")
+    assert status == 1
+    unmet = [line for line in output.splitlines() if line.startswith("not met:")]
+    assert len(unmet) == 2
+    assert "recall@1" in unmet[0]
+    assert "answered" in unmet[1]
+    assert (tmp_path / "out" / "report.html").is_file()  # to see why
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--map", "MAP", "--out", "OUT"], ["BAG"]),
+        (["DRIVE", "--out", "OUT"], ["--map"]),
+        (["DRIVE", "--map", "MAP"], ["--out"]),
+        (["DRIVE", "--map", "MAP", "--out", "OUT", "--require", "beauty>1"], ["beauty"]),
+        (["DRIVE", "--map", "MAP", "--out", "OUT", "--frame-rate", "0"], ["--frame-rate"]),
+        (["DRIVE", "--map", "MAP", "--out", "OUT", "--rate=-1"], ["--rate"]),
+        (["DRIVE", "--map", "DRIVE", "--out", "OUT"], ["DRIVE", "map"]),
+        (["gone.mcap", "--map", "MAP", "--out", "OUT"], ["gone.mcap"]),
+        (["DRIVE", "--map", "MAP", "--out", "OUT", "--truth", "gone.csv"], ["gone.csv"]),
+        (["DRIVE", "--map", "MAP", "--out", "OUT", "--odometry-topic", "/odom"], ["/odom"]),
+        (["DRIVE", "--map", "MAP", "--out", "OUT", "--k", "0"], ["k"]),
+        (["--compare", "OUT", "--out", "OUT"], ["--compare A B"]),
+        (["--compare", "DRIVE", "MAP"], ["--out"]),
+        (["--compare", "DRIVE", "MAP", "--out", "OUT"], ["DRIVE", "answers.csv"]),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    command: Any, world: dict[str, Path], tmp_path: Path, words: list[str], parts: list[str]
 ) -> None:
-    (tmp_path / "a.png").write_bytes(compress(picture(0), ".png"))
-    lines = [f"a.png,1,1,{stamp}" for stamp in stamps]
-    (tmp_path / "images.csv").write_text("\n".join(["image,latitude,longitude,stamp", *lines]))
+    paths = {"MAP": world["map"], "DRIVE": world["drive"], "OUT": tmp_path / "out"}
+    if "--compare" not in words:
+        words = [*words, "--weights", str(world["weights"])]
+    status, _, errors = command(*(paths.get(word, word) for word in words))
+    assert status == 2
+    assert len(errors) == 1
+    check_line(errors[0], *(paths.get(part, part) for part in parts))
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
-    frames = list(open_recording(tmp_path, frame_rate=5.0).frames())
 
-    assert [frame.stamp for frame in frames] == [10**9, 12 * 10**8]
+def test_two_runs_in_one_report(run_replay: Any, command: Any, tmp_path: Path) -> None:
+    run_replay("a")
+    run_replay("b", filter=False)
+    status, output, _ = command("--compare", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "both")
+    assert status == 0
+    assert "12 frames of both" in output
+    assert (tmp_path / "both" / "report.html").is_file()
 
 
-def test_a_drive_without_an_answer_still_has_its_picture(tmp_path: Path) -> None:
-    weights = small_weights(tmp_path / "weights.safetensors")
-    recording = open_recording(write_drive(tmp_path / "drive", 3))
-    draw_drive(
-        tmp_path / "drive.png", recording.images, [], open_map(small_map(tmp_path / "map", weights)), "none"
+def test_interrupted_it_ends_at_once_and_leaves_no_half_result(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    drive = write_drive(tmp_path / "long", 1500)
+    words = [drive, "--map", world["map"], "--weights", world["weights"], "--out", tmp_path / "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vpr_ros.replay", *map(str, words)],
+        cwd=ROOT,
+        env=ENVIRONMENT | {"PYTHONUNBUFFERED": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert (tmp_path / "drive.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the photographs of ../shared")
-@pytest.mark.skipif(not DEFAULT_WEIGHTS.is_file(), reason="needs the default model")
-def test_the_corridor_through_the_node(tmp_path: Path) -> None:
-    """Real photographs: the second walk found among those of the first, frame i being frame i (+-2)."""
-    from training.build_map import build_map
-
-    corridor = SHARED / "data" / "corridor"
-    build_map(corridor, tmp_path / "map", session="ref")
-    recording = open_recording(corridor, session="query")
-    assert len(read_folder(corridor)) == 2 * len(recording.images)
-
-    answers, sent = replay_through_node(recording, {"map": tmp_path / "map"}, tmp_path / "node.log", rate=1.0)
-
-    assert sent == 111
-    assert len(answers) >= 100  # the latest frame wins: a busy machine answers fewer
-    right = [answer.row is not None and abs(answer.places[0] - answer.row) <= 2 for answer in answers]
-    assert np.mean(right) >= 0.81  # what AlexNet, max-pooled over four quarters, reaches
+    try:
+        while not (tmp_path / "out").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "out").iterdir())

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum, to_enu, to_geodetic
-from vpr_ros.track import interpolate, keyframes, track_heading
+from vpr_ros.track import Track, geotag, interpolate, keyframes, track_heading, turn
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 DATUM = Datum(52.0, 5.0, 10.0)
@@ -268,3 +269,49 @@ def test_a_corner_turns_within_the_baseline():
 def test_height_is_no_direction():
     climb = np.stack([np.zeros(20), np.zeros(20), np.arange(20)], axis=1).astype(float)
     assert np.isnan(track_heading(climb)).all()
+
+
+# --- headings that are known, and images along a track
+
+
+def test_a_heading_turns_the_shorter_way():
+    at = stamps(0, 1, 2, 3)
+    between = turn(at, np.array([350.0, 10.0, 200.0, np.nan]), stamps(0, 0.25, 0.5, 1, 1.5, 2, 2.5))
+    np.testing.assert_allclose(between, [350, 355, 0, 10, 285, 200, np.nan], atol=1e-9)
+
+
+@few
+@given(st.lists(st.floats(0, 359.99), min_size=2, max_size=6), st.floats(0, 1))
+def test_a_heading_lies_between_its_neighbours_whichever_way_is_north(headings, share):
+    at = stamps(*range(len(headings)))
+    asked = at[:-1] + np.int64(share * SECOND)
+    turned = turn(at, np.array(headings), asked)
+    again = turn(at, (np.array(headings) + 123.0) % 360.0, asked)
+    off = (turned - headings[:-1] + 180) % 360 - 180
+    whole = (np.diff(headings) + 180) % 360 - 180
+    assert (np.abs(off) <= np.abs(whole) + 1e-6).all()
+    opposite = np.abs(np.abs(whole) - 180) < 1e-6  # either way is the shorter one
+    difference = (again - turned - 123.0 + 180) % 360 - 180
+    np.testing.assert_allclose(difference[~opposite], 0, atol=1e-6)
+
+
+def test_images_of_a_track():
+    track = Track(stamps(1, 2, 9, 10), fixes((0, 0), (0, 10), (50, 10), (60, 10)))
+    tagged = geotag(stamps(0, 1, 1.5, 2, 5, 9.5, 11), track, max_gap=2.0)
+    assert tagged.known.tolist() == [1, 2, 3, 5]
+    assert (tagged.outside, tagged.in_gaps) == (2, 1)
+    np.testing.assert_allclose(metres(tagged.positions), [(0, 0), (0, 5), (0, 10), (55, 10)], atol=1e-3)
+    np.testing.assert_allclose(tagged.enu, [(0, 0), (0, 5), (0, 10), (55, 10)], atol=1e-3)
+    # one image beyond the gap: no direction is taken across it
+    np.testing.assert_allclose(np.cos(np.radians(tagged.headings)), [1, 1, 1, np.nan], atol=1e-5)
+
+
+def test_images_of_a_track_that_knows_its_headings():
+    track = Track(stamps(0, 2), fixes((0, 0), (0, 10)), np.array([80.0, 100.0]))
+    np.testing.assert_allclose(geotag(stamps(0, 1, 2), track, 2.0).headings, [80, 90, 100])
+
+
+def test_images_of_no_track():
+    track = Track(stamps(0, 2), fixes((0, 0), (0, 10)), points="lines of truth.csv")
+    with pytest.raises(InputError, match=r"between two lines of truth\.csv: images from .* one clock"):
+        geotag(stamps(5, 6), track, 2.0)

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +112,18 @@ def compare(
         tqdm(total=len(left), desc="runs", unit="run") as progress,
     ):
         waiting = [pool.submit(_run, job, *fixed) for job in left]
-        for each in as_completed(waiting):
-            each.result()
-            progress.update()
-            (out / "table.md").write_text(table(todo))
+        try:
+            for each in as_completed(waiting):
+                each.result()
+                progress.update()
+                (out / "table.md").write_text(table(todo))
+        except (
+            BaseException
+        ):  # what has not begun does not begin; what is running writes its checkpoint and ends
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
+            raise
     print(table(todo))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.ahead import ahead
+from vpr_ros.ahead import ahead
 from training.inputs import Load, batches_of
 from training.network import Network
 from training.similarity import Encode, Numbers

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from training.ahead import ahead
+from vpr_ros.ahead import ahead
 from training.augmentation import Augmentation, apply_changes
 from training.inputs import Load, Part
 from training.loss import ranking_loss

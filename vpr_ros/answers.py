@@ -181,7 +181,7 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, float):
-        return "" if math.isnan(value) else repr(value)
+        return "" if math.isnan(value) else repr(float(value))
     return " ".join(map(_text, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -6,6 +6,7 @@ import heapq
 import logging
 import math
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,22 +14,21 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.cut_mcap import read_cut_mcap
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.geodesy import Datum, to_enu
 from vpr_ros.geotagged import GeotaggedImages, Image, make_rows
 from vpr_ros.pixels import rgb_from_compressed, rgb_from_raw
-from vpr_ros.track import interpolate, keyframes, track_heading
+from vpr_ros.track import Track, geotag, keyframes
 
 logger = logging.getLogger(__name__)
 
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 FIX = "sensor_msgs/msg/NavSatFix"
+ODOMETRY = "nav_msgs/msg/Odometry"
 #: Metres; beyond it a receiver reports nonsense.
 MAX_ALTITUDE = 1e5
 SUFFIXES = (".mcap", ".db3", ".bag")
@@ -55,6 +55,7 @@ class BagFile:
     Attributes:
         path: as it was named.
         topics: topic to message type.
+        counts: topic to the number of its messages.
         ros1: whether its messages are in ROS 1's serialisation.
     """
 
@@ -64,11 +65,16 @@ class BagFile:
         weakref.finalize(self, _close, self._readers)
         self.ros1 = path.suffix == ".bag"
         self.topics: dict[str, str] = {}
+        self.counts: Counter[str] = Counter()
         for reader in self._readers:
-            self.topics.update({connection.topic: connection.msgtype for connection in reader.connections})
+            for connection in reader.connections:
+                self.topics[connection.topic] = connection.msgtype
+                self.counts[connection.topic] += connection.msgcount
         for file in self._cut:
             logger.warning("%s: cut off: reading what was recorded before the cut", file)
-            self.topics.update({topic: kind for topic, kind, _, _ in read_cut_mcap(file)})
+            for topic, kind, _, _ in read_cut_mcap(file):
+                self.topics[topic] = kind
+                self.counts[topic] += 1
 
     def messages(self, topics: set[str], start: int | None = None) -> Iterator[Recorded]:
         """Yield the messages of these topics, from a log time (ns) on, in the order of that time."""
@@ -210,6 +216,8 @@ def read_bag(
     fix_topic: str | None = None,
     max_fix_gap: float = 2.0,
     spacing: float = 1.0,
+    truth: Track | None = None,
+    pass_over_torn: bool = False,
 ) -> GeotaggedImages:
     """Read a drive: images geotagged by the fixes recorded beside them.
 
@@ -222,47 +230,42 @@ def read_bag(
         fix_topic: of NavSatFix; likewise.
         max_fix_gap: seconds between two fixes above which images between them are left out.
         spacing: metres driven from one keyframe to the next; 0 keeps every image.
+        truth: where the drive went, instead of the fixes.
+        pass_over_torn: leave out messages that do not deserialise, instead of refusing the bag.
     """
     if not (spacing >= 0 and max_fix_gap > 0):
         raise InputError(f"spacing {spacing:g} m, max_fix_gap {max_fix_gap:g} s: expected positive numbers")
     bag = BagFile(path)
     image_topic = choose_topic(bag, (RAW, COMPRESSED), image_topic, "--image-topic")
-    fix_topic = choose_topic(bag, (FIX,), fix_topic, "--fix-topic")
-    drive = _scan(bag, image_topic, fix_topic)
-    fix_stamps, fixes = drive.track()
-    if not len(fix_stamps):
+    if truth is None:
+        fix_topic = choose_topic(bag, (FIX,), fix_topic, "--fix-topic")
+    drive = _scan(bag, image_topic, None if truth else fix_topic, pass_over_torn)
+    track = truth or drive.track()
+    if not len(track.stamps):
         raise InputError(f"{path}: none of {drive.no_fix} messages on {fix_topic} has a fix: record with GPS")
     if not drive.stamps:
-        raise InputError(f"{path}: no message on {image_topic}")
+        raise InputError(f"{path}: no message on {image_topic}{' deserialises' if drive.torn else ''}")
     order = np.argsort(drive.stamps, kind="stable")
     stamps, logged = np.asarray(drive.stamps, np.int64)[order], [drive.logged[number] for number in order]
-    positions, outside, gap = interpolate(fix_stamps, fixes, stamps, max_fix_gap)
-    known = np.flatnonzero(~outside & ~gap)
-    if not len(known):
-        raise InputError(
-            f"{path}: no image between two fixes: images {_span(stamps)}, fixes {_span(fix_stamps)}, "
-            f"gaps above {max_fix_gap:g} s left out: are camera and GPS on one clock?"
-        )
-    origin = Datum(*fixes[0, :2])
-    enu = to_enu(positions[known, 0], positions[known, 1], 0.0, origin)[:, :2]
-    # a direction of travel is not taken across a gap
-    breaks = np.flatnonzero((np.diff(known) > 1) | (np.diff(stamps[known]) > max_fix_gap * 1e9)) + 1
-    headings = np.concatenate([track_heading(stretch) for stretch in np.split(enu, breaks)])
-    kept = keyframes(enu, spacing)
+    try:
+        geotags = geotag(stamps, track, max_fix_gap)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    kept = keyframes(geotags.enu, spacing)
     logger.info(
         "%s: %d of %d images kept, one each %g m (%d outside the fixes, %d in gaps over %g s, "
-        "%d between keyframes); %d messages without a fix",
-        *(path, len(kept), len(stamps), spacing, outside.sum(), gap.sum(), max_fix_gap),
-        *(len(known) - len(kept), drive.no_fix),
+        "%d between keyframes); %d messages without a fix, %d that do not deserialise",
+        *(path, len(kept), len(stamps), spacing, geotags.outside, geotags.in_gaps, max_fix_gap),
+        *(len(geotags.known) - len(kept), drive.no_fix, drive.torn),
     )
-    chosen = known[kept]
+    chosen = geotags.known[kept]
     rows = make_rows(
         str(path),
         image=[reference(path, image_topic, *logged[number]) for number in chosen],
-        latitude=positions[chosen, 0],
-        longitude=positions[chosen, 1],
-        altitude=positions[chosen, 2],
-        heading=headings[kept],
+        latitude=geotags.positions[kept, 0],
+        longitude=geotags.positions[kept, 1],
+        altitude=geotags.positions[kept, 2],
+        heading=geotags.headings[kept],
         stamp=stamps[chosen],
         session=np.full(len(chosen), path.stem),
     )
@@ -278,18 +281,25 @@ class _Drive:
     logged: list[tuple[int, int]] = field(default_factory=list)  # time, and repeats of it
     fixes: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     no_fix: int = 0
+    torn: int = 0
 
-    def track(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the (M,) stamps, rising, and (M, 3) positions of the fixes."""
+    def track(self) -> Track:
+        """Return the track of the fixes."""
         stamps = sorted(self.fixes)
         positions = np.array([self.fixes[stamp] for stamp in stamps]).reshape(-1, 3)
-        return np.asarray(stamps, np.int64), positions
+        return Track(np.asarray(stamps, np.int64), positions)
 
 
-def _scan(bag: BagFile, image_topic: str, fix_topic: str) -> _Drive:
+def _scan(bag: BagFile, image_topic: str, fix_topic: str | None, pass_over_torn: bool) -> _Drive:
     drive = _Drive()
-    for recorded in bag.messages({image_topic, fix_topic}):
-        message = bag.deserialize(recorded)
+    for recorded in bag.messages({image_topic, *([fix_topic] if fix_topic else [])}):
+        try:
+            message = bag.deserialize(recorded)
+        except InputError:
+            if not pass_over_torn:
+                raise
+            drive.torn += 1
+            continue
         stamp = header_stamp(message, recorded)
         if recorded.topic == image_topic:
             drive.stamps.append(stamp)
@@ -305,10 +315,6 @@ def _scan(bag: BagFile, image_topic: str, fix_topic: str) -> _Drive:
 def _usable(fix: Any) -> bool:
     # NaN fails both comparisons; status -1 is NavSatStatus.STATUS_NO_FIX
     return bool(fix.status.status >= 0 and abs(fix.latitude) <= 90 and abs(fix.longitude) <= 180)
-
-
-def _span(stamps: NDArray[np.int64]) -> str:
-    return f"from {stamps[0] / 1e9:.3f} to {stamps[-1] / 1e9:.3f} s"
 
 
 class _ImageReader:
@@ -345,9 +351,14 @@ class _ImageReader:
     def _decode(self, recorded: Recorded) -> Image:
         message = self._bag.deserialize(recorded)
         try:
-            if recorded.type == COMPRESSED:
-                return rgb_from_compressed(message.data)
-            layout = (message.height, message.width, message.step, message.encoding)
-            return rgb_from_raw(message.data, *layout, bool(message.is_bigendian))
+            return rgb(message, recorded.type)
         except InputError as error:
             raise InputError(f"{self._bag.path}: {recorded.topic} at {recorded.time} ns: {error}") from error
+
+
+def rgb(message: Any, kind: str) -> Image:
+    """Return (H, W, 3) RGB of a deserialised image message of that type; raises InputError."""
+    if kind == COMPRESSED:
+        return rgb_from_compressed(message.data)
+    layout = (message.height, message.width, message.step, message.encoding)
+    return rgb_from_raw(message.data, *layout, bool(message.is_bigendian))

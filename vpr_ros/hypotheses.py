@@ -1,10 +1,10 @@
 """A search result to hypotheses: where the robot may be, how sure, and whether it is none of them.
 
 What a similarity is worth depends on the map: in a corridor all places look alike. So a similarity counts
-as its score, the number of standard deviations above the similarity of unrelated places of the map. Each
+as its score (`PlaceMap.scores`), the number of standard deviations above that of unrelated places. Each
 retrieved place weighs exp(score / temperature). The best of N unrelated places scores about sqrt(2 ln N);
 "none of them" weighs as much as a place that is `none_margin` above that. Places near each other, and looking
-the same way, make one hypothesis.
+the same way, make one hypothesis. training/calibrate.py fits these numbers to a drive.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SAME_VIEW = np.pi / 2
 
 @dataclass(frozen=True)
 class Belief:
-    """How similarities become probabilities and covariances; the defaults are not calibrated."""
+    """How similarities become probabilities and covariances; the defaults are not calibrated, and wide."""
 
     temperature: float = 1.0  # score over which a weight falls by e
     none_margin: float = 0.0  # score above the best unrelated place's at which a place is as likely as "none"
@@ -54,6 +54,7 @@ class Belief:
     view_std: float = 3.0  # metres by which places are recognised from beside where they were taken
     vertical_std: float = 5.0  # metres; the geotags' altitude is their worst axis
     yaw_std: float = 0.35  # radians by which a view recognised may be turned
+    covariance_scale: float = 4.0  # times the horizontal covariance, the geotags' own apart
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -102,26 +103,35 @@ def _point(of: Hypothesis) -> tuple[float, ...]:
     return (*of.enu, *of.geodetic[:2], of.yaw, east, shared, north, of.probability, of.places[0])
 
 
-def gather(
-    similarities: NDArray[np.float32], places: NDArray[np.int64], place_map: PlaceMap, belief: Belief
-) -> Hypotheses:
-    """Turn the (k,) similarities, falling, and place numbers of one query into hypotheses."""
-    scores = (similarities - place_map.unrelated.mean) / place_map.unrelated.std
-    none = math.sqrt(2 * math.log(max(len(place_map), 2))) + belief.none_margin
-    logits = np.append(scores, none).astype(np.float64) / belief.temperature
+def gather(scores: Array, places: NDArray[np.int64], place_map: PlaceMap, belief: Belief) -> Hypotheses:
+    """Turn the (k,) scores, falling, and place numbers of one query into hypotheses."""
+    logits = np.append(scores, none_score(place_map, belief)) / belief.temperature
     weights = np.exp(logits - logits.max())
     weights /= weights.sum()
+    return rank(places, weights[:-1], place_map, belief)
+
+
+def none_score(place_map: PlaceMap, belief: Belief) -> float:
+    """Return the score at which a place is as likely as none of them."""
+    return math.sqrt(2 * math.log(max(len(place_map), 2))) + belief.none_margin
+
+
+def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief: Belief) -> Hypotheses:
+    """Gather (N,) places, the most probable first, with their probabilities, into hypotheses.
+
+    What the probabilities lack to one is that of "none of them".
+    """
     enu = place_map.enu[places]
     yaw = heading_to_yaw(place_map.places["heading"][places])
     ranked = [
-        _hypothesis(members, weights[:-1], enu, yaw, places, place_map, belief)
-        for members in _clusters(enu, yaw, belief.cluster_radius)
+        _hypothesis(members, weights, enu, yaw, places, place_map, belief)
+        for members in clusters(enu, yaw, belief.cluster_radius)
     ]
     ranked.sort(key=lambda hypothesis: -hypothesis.probability)
-    return Hypotheses(ranked, float(weights[-1]))
+    return Hypotheses(ranked, max(0.0, 1.0 - float(weights.sum())))
 
 
-def _clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
+def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
     """Return groups of rows, each around its best row; a chain of places along a road does not grow one."""
     free = np.ones(len(enu), bool)
     groups = []
@@ -149,10 +159,11 @@ def _hypothesis(
     share = weights[members] / probability if probability > 0 else np.full(len(members), 1 / len(members))
     mean = share @ enu[members]
     offset = enu[members] - mean
-    # spread of the places, error of their geotags, distance to the next place, and of the view itself
-    floor = place_map.geotag_std**2 + place_map.spacing**2 / 12 + belief.view_std**2
-    covariance = (share[:, None] * offset).T @ offset
-    covariance += np.diag([floor, floor, place_map.geotag_std**2 + belief.vertical_std**2])
+    # spread of the places, distance to the next, and of the view itself; the geotags' error is the floor
+    view = place_map.spacing**2 / 12 + belief.view_std**2
+    covariance = (share[:, None] * offset).T @ offset + np.diag([view, view, belief.vertical_std**2])
+    covariance *= belief.covariance_scale
+    covariance += place_map.geotag_std**2 * np.eye(3)
     mean_yaw, yaw_variance = _mean_yaw(yaw[members], share, belief.yaw_std)
     return Hypothesis(
         enu=mean,

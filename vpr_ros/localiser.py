@@ -1,14 +1,40 @@
-"""The chain: one image to hypotheses."""
+"""The chain: one image, and what was known before it, to hypotheses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 
-from vpr_ros.engine import Engine
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.calibration import NEVER, Calibration, read_calibration
+from vpr_ros.encoder import load_encoder
+from vpr_ros.engine import Engine, choose_device
+from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
-from vpr_ros.hypotheses import Belief, Hypotheses, gather
-from vpr_ros.place_map import PlaceMap
+from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, gather
+from vpr_ros.odometry import Pose
+from vpr_ros.place_map import PlaceMap, open_map
+from vpr_ros.sequence_filter import Dynamics, SequenceFilter
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose."""
+
+    k: int = 20  # places retrieved for each image
+    precision: float = 0.99  # share of the accepted answers that shall be right
+    filter: bool = True  # whether answers take the images before into account
+    max_speed: float = 0.0  # m/s; 0 for what the calibration says
+
+    def __post_init__(self) -> None:
+        if not (self.k >= 1 and 0 < self.precision < 1 and self.max_speed >= 0):
+            raise InputError(
+                f"k {self.k}, precision {self.precision:g}, max_speed {self.max_speed:g}: expected at least "
+                "1, above 0 and below 1, and not negative"
+            )
 
 
 @dataclass(frozen=True)
@@ -16,34 +42,115 @@ class Answer:
     """What one image led to.
 
     Attributes:
-        hypotheses: ranked.
+        single: hypotheses of the image alone.
+        filtered: those over time; None where the filter is off.
+        accepted: the best one, where it can be believed.
         seconds: taken by each stage.
     """
 
-    hypotheses: Hypotheses
+    single: Hypotheses
+    filtered: Hypotheses | None
+    accepted: Hypothesis | None
     seconds: dict[str, float]
 
+    @property
+    def hypotheses(self) -> Hypotheses:
+        """Those over time where there is a filter."""
+        return self.single if self.filtered is None else self.filtered
 
-@dataclass(frozen=True)
+
 class Localiser:
-    """An engine and a map made with the same encoder."""
+    """An engine and a map made with the same encoder; remembers the images before where it filters."""
 
-    engine: Engine
-    place_map: PlaceMap
-    belief: Belief = field(default_factory=Belief)
-    k: int = 20
+    def __init__(
+        self, engine: Engine, place_map: PlaceMap, calibration: Calibration | None, settings: Settings
+    ) -> None:
+        self.engine = engine
+        self.place_map = place_map
+        self.calibration = calibration
+        self.settings = settings
+        self.belief = calibration.belief if calibration else Belief()
+        self.single_threshold, self.filtered_threshold = thresholds(calibration, settings.precision)
+        self._filter: SequenceFilter | None = None
+        if settings.filter:
+            dynamics = calibration.dynamics if calibration else Dynamics()
+            if settings.max_speed:
+                dynamics = replace(dynamics, max_speed=settings.max_speed)
+            self._filter = SequenceFilter(place_map, self.belief, dynamics)
 
-    def localise(self, image: Image) -> Answer:
-        """Answer for one (H, W, 3) RGB image."""
+    @property
+    def filters(self) -> bool:
+        """Whether answers take the images before into account."""
+        return self._filter is not None
+
+    @property
+    def threshold(self) -> float:
+        """The probability that the best hypothesis must pass to be accepted."""
+        return self.single_threshold if self._filter is None else self.filtered_threshold
+
+    def localise(self, image: Image, stamp: int, pose: Pose | None = None) -> Answer:
+        """Answer for one (H, W, 3) RGB image, taken at `stamp` (ns), where odometry says `pose`."""
         start = perf_counter()
-        descriptors = self.engine.encode([image])
-        encoded = perf_counter()
-        similarities, places = self.place_map.search(descriptors, self.k)
+        descriptor = self.engine.encode([image])[0]
+        encoded = perf_counter() - start
+        answer = self.answer(descriptor, stamp, pose)
+        return replace(answer, seconds={"encode": encoded, **answer.seconds})
+
+    def answer(self, descriptor: NDArray[np.float32], stamp: int, pose: Pose | None = None) -> Answer:
+        """Answer for one (P,) descriptor."""
+        start = perf_counter()
+        _, retrieved = self.place_map.search(descriptor[None], self.settings.k)
+        places = retrieved[0]
+        scores = self.place_map.scores(descriptor, places)
         searched = perf_counter()
-        hypotheses = gather(similarities[0], places[0], self.place_map, self.belief)
-        seconds = {
-            "encode": encoded - start,
-            "search": searched - encoded,
-            "hypotheses": perf_counter() - searched,
-        }
-        return Answer(hypotheses, seconds)
+        single = gather(scores, places, self.place_map, self.belief)
+        gathered = perf_counter()
+        seconds = {"search": searched - start, "hypotheses": gathered - searched}
+        if self._filter is None:
+            return Answer(single, None, self.accepts(single, filtered=False), seconds)
+        filtered = self._filter.step(
+            stamp, pose, places, lambda followed: self.place_map.scores(descriptor, followed)
+        )
+        seconds["filter"] = perf_counter() - gathered
+        return Answer(single, filtered, self.accepts(filtered, filtered=True), seconds)
+
+    def accepts(self, hypotheses: Hypotheses, filtered: bool) -> Hypothesis | None:
+        """Return the best hypothesis where it can be believed."""
+        best = hypotheses.ranked[0]
+        threshold = self.filtered_threshold if filtered else self.single_threshold
+        return best if best.probability > threshold else None
+
+    def reset(self) -> None:
+        """Forget the images before."""
+        if self._filter is not None:
+            self._filter.reset()
+
+    def doubts(self) -> str:
+        """Say why its answers are not to be believed as they are, or nothing."""
+        folder, precision = self.place_map.folder, self.settings.precision
+        if self.calibration is None:
+            return (
+                f"{folder} is not calibrated: probabilities are not to be trusted and covariances are wide; "
+                "run training/calibrate.py with another drive"
+            )
+        if self.threshold == NEVER:
+            return (
+                f"the calibration of {folder}, on {self.calibration.frames} frames, cannot promise that "
+                f"{precision:g} of the fixes are right: none will be accepted; calibrate on a longer drive, "
+                "or lower the precision"
+            )
+        return ""
+
+
+def thresholds(calibration: Calibration | None, precision: float) -> tuple[float, float]:
+    """Return the probabilities that an image's answer, and the filter's, must pass to be accepted."""
+    if calibration is None:  # as if the probability were what it is called
+        return precision, precision
+    return calibration.single.threshold(precision), calibration.filtered.threshold(precision)
+
+
+def open_localiser(weights: Path, map: Path, device: str, settings: Settings) -> Localiser:  # noqa: A002
+    """Open weights and a map made with them, with the map's calibration where it has one."""
+    engine = Engine(load_encoder(weights), choose_device(device))
+    place_map = open_map(map, engine.fingerprint)
+    return Localiser(engine, place_map, read_calibration(place_map), settings)

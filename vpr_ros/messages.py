@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Pose, PoseArray, PoseWithCovarianceStamped, Quaternion
+from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from sensor_msgs.msg import (
     CompressedImage,
@@ -23,6 +24,7 @@ from std_msgs.msg import Header
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import POINT, Hypotheses, Hypothesis
+from vpr_ros.odometry import Pose as OdometryPose
 from vpr_ros.pixels import UnknownEncodingError, compress, rgb_from_compressed, rgb_from_raw
 
 #: Variance, rad^2, of an angle that an image match says nothing about: finite, as filters demand.
@@ -74,7 +76,15 @@ def stamp_to_ns(stamp: Any) -> int:
     return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
-def fix_from_hypothesis(hypothesis: Hypothesis, header: Header) -> NavSatFix:
+def pose_from_odometry(message: Odometry) -> OdometryPose | None:
+    """Return where odometry says that the robot is, or None where that is not finite."""
+    position, turned = message.pose.pose.position, message.pose.pose.orientation
+    yaw = math.atan2(2 * (turned.w * turned.z + turned.x * turned.y), 1 - 2 * (turned.y**2 + turned.z**2))
+    pose = OdometryPose(position.x, position.y, yaw)
+    return pose if all(map(math.isfinite, (pose.x, pose.y, pose.yaw))) else None
+
+
+def fix_from_hypothesis(hypothesis: Hypothesis, header: Header, calibrated: bool) -> NavSatFix:
     """Return the hypothesis as a fix; its altitude is always finite, which navsat_transform needs."""
     latitude, longitude, altitude = (float(value) for value in hypothesis.geodetic)
     return NavSatFix(
@@ -84,7 +94,9 @@ def fix_from_hypothesis(hypothesis: Hypothesis, header: Header) -> NavSatFix:
         longitude=longitude,
         altitude=altitude,
         position_covariance=hypothesis.covariance.ravel(),
-        position_covariance_type=NavSatFix.COVARIANCE_TYPE_APPROXIMATED,
+        position_covariance_type=(
+            NavSatFix.COVARIANCE_TYPE_KNOWN if calibrated else NavSatFix.COVARIANCE_TYPE_APPROXIMATED
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from threading import Thread
+from threading import Lock, Thread
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -21,17 +22,15 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from vpr_ros import messages
-from vpr_ros.encoder import load_encoder
-from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Image
 from vpr_ros.health import Health
 from vpr_ros.hypotheses import Hypothesis
 from vpr_ros.latest import Latest
-from vpr_ros.localiser import Answer, Localiser
+from vpr_ros.localiser import Answer, Localiser, open_localiser
 from vpr_ros.match_picture import side_by_side
 from vpr_ros.node_parameters import Parameters, declare
-from vpr_ros.place_map import open_map
+from vpr_ros.odometry import Odometry
 
 NAME = "vpr_localiser"
 #: Seconds between two messages on /diagnostics.
@@ -52,8 +51,10 @@ class LocaliserNode(Node):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(NAME)
         self._settings = declare(self)
-        self._localiser = open_localiser(self._settings)
+        self._localiser = _warmed_up(self._settings)
         self._health = Health()
+        self._odometry = Odometry()
+        self._odometry_lock = Lock()
         self._frames: Latest[tuple[Any, float]] = Latest()
         self._last_accepted: tuple[PoseWithCovarianceStamped, float] | None = None
         self._reported: tuple[dict[str, int], float] = (self._health.counts(), perf_counter())
@@ -71,11 +72,15 @@ class LocaliserNode(Node):  # type: ignore[misc]
         self.get_logger().info(
             f"ready: {len(place_map)} places of {place_map.folder}, encoding on {engine.device}"
         )
+        if doubts := self._localiser.doubts():
+            self.get_logger().warning(doubts)
 
     def _make_publishers(self) -> None:
         self._fix = self.create_publisher(NavSatFix, "~/fix", 10)
         self._pose = self.create_publisher(PoseWithCovarianceStamped, "~/pose", 10)
         self._hypotheses = self.create_publisher(PointCloud2, "~/hypotheses", 10)
+        if self._settings.filter:
+            self._single = self.create_publisher(PointCloud2, "~/single/hypotheses", 10)
         self._poses = self.create_publisher(PoseArray, "~/hypothesis_poses", 10)
         self._match = self.create_publisher(CompressedImage, "~/match/compressed", 1)
         self._initial_pose = self.create_publisher(PoseWithCovarianceStamped, "/initialpose", 1)
@@ -88,6 +93,20 @@ class LocaliserNode(Node):  # type: ignore[misc]
             (CompressedImage, "image/compressed") if self._settings.compressed else (ImageMessage, "image")
         )
         self.create_subscription(kind, topic, self._on_image, QoSProfile(depth=1, reliability=policy))
+        if self._settings.use_odometry:
+            # best effort is heard from reliable and best-effort publishers alike
+            deep = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+            self.create_subscription(OdometryMessage, "odometry", self._on_odometry, deep)
+
+    def _on_odometry(self, message: OdometryMessage) -> None:
+        pose = messages.pose_from_odometry(message)
+        if pose is None:
+            self.get_logger().warning(
+                "odometry that is not finite is left out", throttle_duration_sec=LOG_PERIOD
+            )
+            return
+        with self._odometry_lock:
+            self._odometry.add(messages.stamp_to_ns(message.header.stamp), pose)
 
     def _on_image(self, message: Any) -> None:
         self._health.count("received")
@@ -110,7 +129,10 @@ class LocaliserNode(Node):  # type: ignore[misc]
         start = perf_counter()
         image = self._to_rgb(message)
         converted = perf_counter()
-        answer = self._localiser.localise(image)
+        stamp = messages.stamp_to_ns(message.header.stamp)
+        with self._odometry_lock:
+            pose = self._odometry.at(stamp)
+        answer = self._localiser.localise(image, stamp, pose)
         answered = perf_counter()
         accepted = self._publish(answer, message.header)
         done = perf_counter()
@@ -137,17 +159,19 @@ class LocaliserNode(Node):  # type: ignore[misc]
     def _publish(self, answer: Answer, image: Header) -> bool:
         """Publish what was found and tell whether it was accepted."""
         in_map = Header(stamp=image.stamp, frame_id=self._settings.map_frame)
-        best = answer.hypotheses.ranked[0]
-        accepted = best.probability >= self._settings.min_probability
-        if accepted:
-            self._publish_best(best, image, in_map)
+        if answer.accepted is not None:
+            self._publish_best(answer.accepted, image, in_map)
         self._hypotheses.publish(messages.cloud_from_hypotheses(answer.hypotheses, in_map))
+        if self._settings.filter:
+            self._single.publish(messages.cloud_from_hypotheses(answer.single, in_map))
         self._poses.publish(messages.poses_from_hypotheses(answer.hypotheses, in_map))
-        return accepted
+        return answer.accepted is not None
 
     def _publish_best(self, best: Hypothesis, image: Header, in_map: Header) -> None:
         frame = self._settings.fix_frame or image.frame_id
-        self._fix.publish(messages.fix_from_hypothesis(best, Header(stamp=image.stamp, frame_id=frame)))
+        header = Header(stamp=image.stamp, frame_id=frame)
+        calibrated = self._localiser.calibration is not None
+        self._fix.publish(messages.fix_from_hypothesis(best, header, calibrated))
         pose = messages.pose_from_hypothesis(best, in_map)
         self._pose.publish(pose)
         self._last_accepted = (pose, perf_counter())
@@ -188,7 +212,11 @@ class LocaliserNode(Node):  # type: ignore[misc]
         for stage, taken in self._health.latencies().items():
             values |= {f"{stage} {name} ms": f"{ms:.2f}" for name, ms in taken.items() if ms is not None}
         values |= {"map": place_map.folder, "places": len(place_map), "device": self._localiser.engine.device}
+        values |= {"accepted above": f"{self._localiser.threshold:.4g}"}
+        values |= {"calibrated": str(self._localiser.calibration is not None).lower()}
         level, text = DiagnosticStatus.OK, "localising"
+        if doubts := self._localiser.doubts():
+            level, text = DiagnosticStatus.WARN, doubts
         if not counts["received"]:
             level, text = DiagnosticStatus.WARN, "no image received yet"
         elif bad := new["refused"] + new["failed"]:
@@ -208,13 +236,15 @@ class LocaliserNode(Node):  # type: ignore[misc]
         super().destroy_node()
 
 
-def open_localiser(parameters: Parameters) -> Localiser:
+def _warmed_up(parameters: Parameters) -> Localiser:
     """Open the weights and the map that the parameters name."""
-    engine = Engine(load_encoder(parameters.weights_file), choose_device(parameters.device))
-    place_map = open_map(parameters.map_folder, engine.fingerprint)
-    localiser = Localiser(engine, place_map, parameters.belief, parameters.k)
+    localiser = open_localiser(
+        parameters.weights_file, parameters.map_folder, parameters.device, parameters.settings
+    )
     # the first image of all takes many times as long: let it not be one of the robot's
-    localiser.localise(np.zeros((engine.input_size, engine.input_size, 3), np.uint8))
+    size = localiser.engine.input_size
+    localiser.localise(np.zeros((size, size, 3), np.uint8), 0)
+    localiser.reset()
     return localiser
 
 

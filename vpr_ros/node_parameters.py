@@ -13,7 +13,7 @@ from rclpy.node import Node
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.engine import DEVICES
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.hypotheses import Belief
+from vpr_ros.localiser import Settings
 
 
 def _parameter(
@@ -43,30 +43,25 @@ class Parameters:
         "map", "Frame of ~/pose and ~/hypotheses: east-north-up about the map's datum"
     )
     fix_frame: str = _parameter("", "Frame of ~/fix; empty: the image's frame_id")
-    k: int = _parameter(20, "Places retrieved for each image", 1, 1000)
-    min_probability: float = _parameter(
-        0.5, "Probability from which the best hypothesis is published as ~/fix and ~/pose", 0.0, 1.0
+    k: int = _parameter(Settings.k, "Places retrieved for each image", 1, 1000)
+    precision: float = _parameter(
+        Settings.precision,
+        "Share of the answers published as ~/fix and ~/pose that shall be right, by the map's calibration",
+        0.5,
+        0.9999,
     )
-    temperature: float = _parameter(
-        Belief.temperature,
-        "Score (see vpr_ros/hypotheses.py) over which the weight of a place falls by e",
-        0.01,
+    filter: bool = _parameter(
+        Settings.filter, "Take the images before into account; off: each image is answered alone"
+    )
+    max_speed: float = _parameter(
+        Settings.max_speed,
+        "Metres a second that the robot drives at most, for the filter without odometry; 0: what the map was "
+        "calibrated with",
+        0.0,
         100.0,
     )
-    none_margin: float = _parameter(
-        Belief.none_margin,
-        "Score above the best unrelated place's that is as likely as none of them",
-        -100.0,
-        100.0,
-    )
-    cluster_radius: float = _parameter(
-        Belief.cluster_radius, "Metres around the best place within which others support it", 0.1, 1000.0
-    )
-    view_std: float = _parameter(
-        Belief.view_std,
-        "Metres, standard deviation: how far beside a place it is still recognised",
-        0.01,
-        1000.0,
+    use_odometry: bool = _parameter(
+        False, "Subscribe odometry (nav_msgs/Odometry) and let the filter move by it"
     )
 
     def __post_init__(self) -> None:
@@ -80,14 +75,9 @@ class Parameters:
             )
 
     @property
-    def belief(self) -> Belief:
-        """What turns similarities into probabilities and covariances."""
-        return Belief(
-            temperature=self.temperature,
-            none_margin=self.none_margin,
-            cluster_radius=self.cluster_radius,
-            view_std=self.view_std,
-        )
+    def settings(self) -> Settings:
+        """What the localiser is told."""
+        return Settings(self.k, self.precision, self.filter, self.max_speed)
 
     @property
     def map_folder(self) -> Path:

@@ -90,11 +90,21 @@ class PlaceMap:
         """
         return self.index.search(np.ascontiguousarray(descriptors, np.float32), min(k, len(self)))
 
-    def similarities(self, descriptor: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the (M,) similarities of one (P,) descriptor to M places."""
+    def scores(self, descriptor: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return how much more than an unrelated place each of M places looks like one (P,) descriptor.
+
+        In standard deviations of the similarity of unrelated places of the map, above the similarity that the
+        descriptor has to places of the map in general: by night that is lower for right and wrong ones alike.
+        """
         if not len(places):
-            return np.empty(0, np.float32)
-        return np.asarray(self.index.reconstruct_batch(places) @ descriptor, np.float32)
+            return np.empty(0)
+        similarities = (self.index.reconstruct_batch(places) - self._centre) @ descriptor
+        return np.asarray(similarities / self.unrelated.std, np.float64)
+
+    @cached_property
+    def _centre(self) -> NDArray[np.float32]:
+        """The mean descriptor, of at most SAMPLE places."""
+        return np.asarray(self.index.reconstruct_batch(_sample(len(self))).mean(axis=0), np.float32)
 
     @cached_property
     def ground(self) -> cKDTree:
@@ -185,14 +195,19 @@ def _unrelated(index: faiss.Index, enu: NDArray[np.float64]) -> Spread:
     count = len(enu)
     if count < 3:
         return Spread(*NO_SPREAD)
-    sample = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64))
-    descriptors = np.stack([index.reconstruct(int(row)) for row in sample])
+    sample = _sample(count)
+    descriptors = index.reconstruct_batch(sample)
     similarities = descriptors @ descriptors.T
     distances = cdist(enu[sample, :2], enu[sample, :2])
     far = distances > min(UNRELATED, float(np.median(distances)))
     if not far.any():  # all on one spot
         return Spread(*NO_SPREAD)
     return Spread(float(similarities[far].mean()), max(float(similarities[far].std()), 1e-3))
+
+
+def _sample(count: int) -> NDArray[np.int64]:
+    """Return at most SAMPLE of `count` places, evenly chosen."""
+    return np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64))
 
 
 def check_replaceable(folder: Path) -> None:

@@ -1,118 +1,122 @@
-"""What people look at: a drive's picture."""
+"""The report of a drive: one page with what was reached, where it went wrong, and how to repeat it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from markupsafe import Markup
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from vpr_ros.atomic_file import replacing_file
-from vpr_ros.drive_metrics import RADII, FrameAnswer, errors, with_truth
-from vpr_ros.geodesy import to_enu
-from vpr_ros.geotagged import GeotaggedImages, Image
-from vpr_ros.match_picture import side_by_side
+from vpr_ros import drive_charts as charts
+from vpr_ros.drive_run import Run
+from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.inline_svg import inline_svg
+from vpr_ros.page import write_page
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.report_tables import figure_rows, latency_rows, reasons, tiles
+from vpr_ros.requirement import Requirement, unmet
+from vpr_ros.track_chart import LEGEND, draw_track
+from vpr_ros.worst_frames import look, worst
 
-#: Colour-blind safe: right, close, wrong.
-RIGHT, CLOSE, WRONG = "#009E73", "#E69F00", "#D55E00"
-PAIRS = 6
+#: Inches: of a chart among others, of one half a page wide, and of the tracks.
+SMALL, HALF, TRACK = (4.0, 3.1), (4.8, 3.2), (4.8, 4.2)
 
 
-def draw_drive(
-    file: Path, images: GeotaggedImages, answers: Sequence[FrameAnswer], place_map: PlaceMap, title: str
+def write_report(
+    file: Path,
+    run: Run,
+    single: Run | None,
+    images: GeotaggedImages,
+    place_map: PlaceMap,
+    title: str,
+    commands: Sequence[str],
+    facts: Mapping[str, Mapping[str, object]],
+    threshold: float | None = None,
+    requirements: Sequence[Requirement] = (),
 ) -> None:
-    """Write a PNG: both tracks, every answer joined to its truth, and query | retrieved pairs.
+    """Write the report of a drive as one HTML file.
 
     Args:
         file: written whole.
-        images: the drive and its true geotags.
-        answers: what came back; those without truth are not drawn.
+        run: what the drive gave.
+        single: the same frames, each by itself, to stand beside it.
+        images: the drive; an answer's `row` is a row of it.
         place_map: the map that was searched.
         title: in words.
+        commands: that make the map and this report again.
+        facts: under headings such as "Versions", "Parameters" and "Calibration", each a name and a value.
+        threshold: probability from which a hypothesis is accepted, where there is one.
+        requirements: that the figures of `run` are held against.
     """
-    known, rows = with_truth(answers)
-    metres = errors(known, images.rows[rows])
-    figure = Figure(figsize=(13, 8.4), layout="constrained")
-    figure.suptitle(title)
-    grid = figure.add_gridspec(1, 2, width_ratios=(1.25, 1))
-    _draw_tracks(figure.add_subplot(grid[0]), images, known, rows, metres, place_map)
-    chosen = _pairs(known, metres)
-    if chosen:
-        strip = grid[1].subgridspec(len(chosen), 1)
-        for position, number in enumerate(chosen):
-            axis, query = figure.add_subplot(strip[position]), int(rows[number])
-            _draw_pair(axis, images.read(query), query, known[number], float(metres[number]), place_map)
-    with replacing_file(file) as partial:
-        figure.savefig(partial, dpi=110, format="png")
-
-
-def colour_of(metres: float) -> str:
-    """Return the colour of an answer that is this far from the truth."""
-    return RIGHT if metres <= RADII[0] else CLOSE if metres <= RADII[1] else WRONG
-
-
-def _draw_tracks(
-    axis: Axes,
-    images: GeotaggedImages,
-    answers: Sequence[FrameAnswer],
-    rows: NDArray[np.intp],
-    metres: NDArray[np.float64],
-    place_map: PlaceMap,
-) -> None:
-    datum = place_map.datum
-    truth = to_enu(images.rows["latitude"], images.rows["longitude"], 0.0, datum)[:, :2]
-    axis.plot(*place_map.enu[:, :2].T, ".", color="0.75", markersize=5, label="map: first drive")
-    axis.plot(*truth.T, "-", color="#56B4E9", linewidth=2, label="truth: second drive")
-    found = to_enu([a.latitude for a in answers], [a.longitude for a in answers], 0.0, datum)[:, :2]
-    colours = [colour_of(error) for error in metres]
-    accepted = np.array([answer.accepted for answer in answers], bool)
-    # what nobody was told to believe is drawn faintly
-    strength = np.where(accepted, 1.0, 0.35)
-    if len(answers):
-        joints = list(np.stack([truth[rows], found], axis=1))
-        axis.add_collection(LineCollection(joints, colors=colours, linewidths=0.8, alpha=strength))
-    for colour, label in (
-        (RIGHT, f"answer within {RADII[0]:g} m"),
-        (CLOSE, f"within {RADII[1]:g} m"),
-        (WRONG, "wrong, or beyond the map"),
-    ):
-        mine = np.array([each == colour for each in colours], bool)
-        axis.plot(*found[mine & accepted].T, "o", color=colour, markersize=4, label=f"{label}: {mine.sum()}")
-        axis.plot(*found[mine & ~accepted].T, "o", color=colour, markersize=4, markerfacecolor="white")
-    axis.plot(
-        [], [], "o", color="0.3", markerfacecolor="white", markersize=4, label="hollow: not accepted as a fix"
+    runs = [run] if single is None else [run, single]
+    write_page(
+        file,
+        "report.html.j2",
+        title=title,
+        runs=runs,
+        frames=run.figures["frames"],
+        tiles=tiles(run.figures),
+        requirements=requirements,
+        unmet=unmet(requirements, run.figures),
+        rows=figure_rows(runs),
+        stretches=run.figures["stretches"],
+        charts=_charts(runs, threshold),
+        track=_track(run, place_map),
+        timeline=inline_svg(
+            lambda figure: charts.draw_timeline(figure, run), "timeline", "error along the drive", HALF
+        ),
+        legend=LEGEND,
+        waits=run.figures["time_to_localise"],
+        latencies=latency_rows(run.figures["latency_ms"]),
+        reasons=reasons(run.figures["frames"]),
+        looks=[
+            (look(run.frames, frame, images, place_map), run.frames, frame) for frame in worst(run.frames)
+        ],
+        places=len(place_map),
+        facts=facts,
+        commands=commands,
     )
-    axis.set(aspect="equal", xlabel="east, m", ylabel="north, m")
-    axis.legend(loc="best", fontsize=8)
-    axis.grid(color="0.92")
 
 
-def _pairs(answers: Sequence[FrameAnswer], metres: NDArray[np.float64]) -> list[int]:
-    """Return answers to show: spread evenly over the drive, then the worst of all, and of those accepted."""
-    if not answers:
-        return []
-    accepted = np.flatnonzero([answer.accepted for answer in answers])
-    worst = [int(np.argmax(metres))]
-    if len(accepted):
-        worst.append(int(accepted[np.argmax(metres[accepted])]))
-    spread = np.linspace(0, len(answers) - 1, PAIRS - len(worst)).astype(int).tolist()
-    return list(dict.fromkeys([*spread, *worst]))
+def _charts(runs: Sequence[Run], threshold: float | None) -> dict[str, tuple[Markup, str]]:
+    """Return the small charts by their headings, each with a line that says how to read it."""
+
+    def latency(figure: Figure) -> None:
+        charts.draw_latency(figure, runs[0].figures["latency_ms"])
+
+    drawn = {
+        "Recall@N": (
+            lambda figure: charts.draw_recall(figure, runs),
+            "Mapped frames with a place within that radius among their first N hypotheses.",
+        ),
+        "Precision and recall": (
+            lambda figure: charts.draw_precision_recall(figure, runs, threshold),
+            "From the surest answer to the least: the share of the accepted that is within 25 m, over the "
+            "share of mapped frames accepted and right.",
+        ),
+        "Errors": (
+            lambda figure: charts.draw_errors(figure, runs),
+            "The best hypothesis of each mapped frame.",
+        ),
+        "Probability": (
+            lambda figure: charts.draw_reliability(figure, runs),
+            "Below the line: surer than it should be. Each point stands for as many frames.",
+        ),
+        "Ellipses": (
+            lambda figure: charts.draw_coverage(figure, runs),
+            "Below the bar: covariances too small. Above: too large. Of fixes, and of all right hypotheses.",
+        ),
+        "Latency by stage": (latency, "From the image to its answer."),
+    }
+    return {
+        name: (inline_svg(draw, name, f"{name}: the figures are in the table", SMALL), words)
+        for name, (draw, words) in drawn.items()
+    }
 
 
-def _draw_pair(
-    axis: Axes, query: Image, row: int, answer: FrameAnswer, metres: float, place_map: PlaceMap
-) -> None:
-    place = answer.places[0]
-    axis.imshow(side_by_side(query, place_map.image(place)))
-    fate = "accepted" if answer.accepted else "not accepted"
-    axis.set_title(
-        f"frame {row} | place {place}: {metres:.1f} m, p {answer.probability:.2f}, {fate}",
-        fontsize=9,
-        color=colour_of(metres),
-    )
-    axis.set_axis_off()
+def _track(run: Run, place_map: PlaceMap) -> Markup:
+    def draw(figure: Figure) -> None:
+        draw_track(figure.add_subplot(), run.frames, place_map.enu, place_map.datum)
+
+    return inline_svg(draw, "track", "the drive from above", TRACK)

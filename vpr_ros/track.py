@@ -2,12 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.geodesy import from_ecef, to_ecef, yaw_to_heading
+from vpr_ros.errors import InputError
+from vpr_ros.geodesy import Datum, from_ecef, to_ecef, to_enu, yaw_to_heading
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Where a drive went.
+
+    Attributes:
+        stamps: (M,) rising nanoseconds.
+        positions: (M, 3) WGS84 latitude, longitude (degrees), altitude (m, NaN where unknown).
+        headings: (M,) degrees clockwise from north, NaN where unknown; None: the direction of travel.
+        points: what its points are, in words.
+    """
+
+    stamps: NDArray[np.int64]
+    positions: Array
+    headings: Array | None = None
+    points: str = "fixes"
+
+
+@dataclass(frozen=True, eq=False)
+class Geotags:
+    """Where the images of a drive were taken, of those for which the track says it.
+
+    Attributes:
+        known: (K,) numbers of these images, rising.
+        positions: (K, 3) latitude, longitude, altitude.
+        headings: (K,) degrees, NaN where unknown.
+        enu: (K, 2) metres about the first position of the track.
+        outside: images before the track begins or after it ends.
+        in_gaps: images within a gap of it.
+    """
+
+    known: NDArray[np.intp]
+    positions: Array
+    headings: Array
+    enu: Array
+    outside: int
+    in_gaps: int
+
+
+def geotag(stamps: NDArray[np.int64], track: Track, max_gap: float) -> Geotags:
+    """Return where images were taken.
+
+    Args:
+        stamps: (N,) of the images, rising nanoseconds.
+        track: of the same drive, by the same clock.
+        max_gap: seconds between two of its points above which nothing is known of what lies between.
+
+    Raises:
+        InputError: of none of the images it is known.
+    """
+    positions, outside, gap = interpolate(track.stamps, track.positions, stamps, max_gap)
+    known = np.flatnonzero(~outside & ~gap)
+    if not len(known):
+        raise InputError(
+            f"no image between two {track.points}: images {_span(stamps)}, these {_span(track.stamps)}, "
+            f"gaps above {max_gap:g} s left out: are camera and GPS on one clock?"
+        )
+    origin = Datum(*track.positions[0, :2])
+    enu = to_enu(positions[known, 0], positions[known, 1], 0.0, origin)[:, :2]
+    if track.headings is None:
+        # a direction of travel is not taken across a gap
+        breaks = np.flatnonzero((np.diff(known) > 1) | (np.diff(stamps[known]) > max_gap * 1e9)) + 1
+        headings = np.concatenate([track_heading(stretch) for stretch in np.split(enu, breaks)])
+    else:
+        headings = turn(track.stamps, track.headings, stamps[known])
+    return Geotags(known, positions[known], headings, enu, int(outside.sum()), int(gap.sum()))
+
+
+def _span(stamps: NDArray[np.int64]) -> str:
+    return f"from {stamps[0] / 1e9:.3f} to {stamps[-1] / 1e9:.3f} s"
 
 
 def interpolate(
@@ -46,6 +120,26 @@ def interpolate(
     altitude = fixes[:, 2]
     positions[known, 2] = altitude[before] * (1 - share[:, 0]) + altitude[after] * share[:, 0]
     return positions, outside, gap
+
+
+def turn(track_stamps: NDArray[np.int64], headings: Array, stamps: NDArray[np.int64]) -> Array:
+    """Return the heading at each stamp, turned the shorter way from the one before it to the one after it.
+
+    Args:
+        track_stamps: (M,) rising nanoseconds.
+        headings: (M,) degrees clockwise from north, NaN where unknown.
+        stamps: (N,) nanoseconds, none before the first of the track or after its last.
+
+    Returns:
+        (N,) degrees, NaN where either neighbour's is unknown.
+    """
+    after = np.searchsorted(track_stamps, stamps)
+    before = np.where(track_stamps[after] == stamps, after, after - 1)
+    span = np.maximum(track_stamps[after] - track_stamps[before], 1)
+    share = (stamps - track_stamps[before]) / span
+    difference = (headings[after] - headings[before] + 180.0) % 360.0 - 180.0
+    turned: Array = (headings[before] + share * difference) % 360.0
+    return turned
 
 
 def keyframes(positions: Array, spacing: float) -> NDArray[np.intp]:

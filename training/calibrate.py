@@ -1,0 +1,211 @@
+"""Learn from one more drive how far a map's answers can be believed.
+
+python training/calibrate.py --data DRIVE --map MAP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training import calibration_fit as fit
+from training.calibration_fit import TRIALS, Drive
+from vpr_ros.ahead import ahead
+from vpr_ros.calibration import NEVER, Acceptance, Calibration, write_calibration
+from vpr_ros.command import run
+from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
+from vpr_ros.engine import Engine, choose_device
+from vpr_ros.errors import InputError
+from vpr_ros.geodesy import to_enu
+from vpr_ros.geotagged import Image
+from vpr_ros.hypotheses import Belief, Hypothesis
+from vpr_ros.odometry import Odometry
+from vpr_ros.place_map import PlaceMap, open_map
+from vpr_ros.recording import Frame, Recording, open_recording
+from vpr_ros.sequence_filter import Dynamics
+
+#: Frames with a truth below which nothing is learnt.
+FEWEST = 10
+#: Images decoded before they are asked for.
+AHEAD = 4
+
+
+def calibrate(
+    data: Path,
+    map: Path,  # noqa: A002  the option is called --map
+    weights: Path = DEFAULT_WEIGHTS,
+    session: str | None = None,
+    rows: str | None = None,
+    image_topic: str | None = None,
+    fix_topic: str | None = None,
+    truth: Path | None = None,
+    odometry_topic: str | None = None,
+    frame_rate: float = 5.0,
+    radius: float = 25.0,
+    view_std: float = Belief.view_std,
+    max_speed: float = Dynamics.max_speed,
+    k: int = 20,
+    device: str = "auto",
+) -> Calibration:
+    """Fit a map's probabilities, covariances and sequence filter to a drive, and store them with the map.
+
+    The drive is another one than the map's, and another one than those that the result is judged by: at the
+    hours, and with the unmapped stretches, that are to be expected.
+
+    Args:
+        data: Bag, or folder of images, with geotags.
+        map: Folder of the map; the calibration is written into it, in place of one that is there.
+        weights: Weights file that the map was built with.
+        session: Of a folder: only its images.
+        rows: Of a folder: only these images, start:stop:step; ::2 is every other one.
+        image_topic: Of a bag with more than one image topic.
+        fix_topic: Of a bag with more than one NavSatFix topic; the truth.
+        truth: Csv file with the true track (stamp, latitude, longitude), instead of the drive's geotags.
+        odometry_topic: Of a bag: its Odometry, where the node will have one too.
+        frame_rate: Images a second of a folder without rising time stamps.
+        radius: Metres within which an answer is right, and within which places support each other.
+        view_std: Metres, standard deviation, by which places are recognised from beside where they were
+            taken: the shape of the covariance, whose scale is fitted.
+        max_speed: Metres a second that the robot drives at most, for the filter without odometry.
+        k: Places retrieved for each image.
+        device: auto, cuda or cpu.
+    """
+    engine = Engine(load_encoder(weights), choose_device(device))
+    place_map = open_map(map, engine.fingerprint)
+    recording = open_recording(data, session, rows, image_topic, fix_topic, frame_rate, truth, odometry_topic)
+    drive = encode_drive(recording, engine, place_map, k)
+    belief = Belief(cluster_radius=radius, view_std=view_std)
+    with tqdm(total=TRIALS, desc="calibrating", unit="trial") as progress:
+        calibration = fit_calibration(
+            drive, place_map, belief, Dynamics(max_speed=max_speed), str(data), progress.update
+        )
+    file = write_calibration(calibration, place_map)
+    print(told(calibration))
+    print(f"written to {file}")
+    return calibration
+
+
+def encode_drive(recording: Recording, engine: Engine, place_map: PlaceMap, k: int) -> Drive:
+    """Return a recording in descriptors; images that do not decode are left out."""
+    descriptors: list[NDArray[np.float32]] = []
+    stamps: list[int] = []
+    rows: list[int] = []
+    odometry = Odometry(kept=None)
+    with (
+        closing(ahead(_decoded, _frames(recording, odometry), threads=1, depth=AHEAD)) as frames,
+        tqdm(total=recording.count, desc="encoding", unit="image") as progress,
+    ):
+        for frame, image in frames:
+            progress.update()
+            if image is not None:
+                descriptors.append(engine.encode([image])[0])
+                stamps.append(frame.stamp)
+                rows.append(-1 if frame.row is None else frame.row)
+    row = np.array(rows, np.int64)
+    known = row >= 0
+    if known.sum() < FEWEST:
+        raise InputError(
+            f"{known.sum()} images whose position is known: expected at least {FEWEST}, better hundreds"
+        )
+    table = recording.images.rows[row[known]]
+    truth = np.full((len(row), 2), np.nan)
+    heading = np.full(len(row), np.nan)
+    heading[known] = table["heading"]
+    truth[known] = to_enu(table["latitude"], table["longitude"], table["altitude"], place_map.datum)[:, :2]
+    _, retrieved = place_map.search(np.stack(descriptors), k)
+    poses = [odometry.at(stamp) for stamp in stamps]
+    return Drive(np.array(stamps, np.int64), np.stack(descriptors), poses, truth, heading, retrieved)
+
+
+def _frames(recording: Recording, odometry: Odometry) -> Iterator[Frame]:
+    """Yield the frames, and add to the odometry what lies between them."""
+    for message in recording.messages():
+        if isinstance(message, Frame):
+            yield message
+        else:
+            odometry.add(message.stamp, message.pose)
+
+
+def _decoded(frame: Frame) -> Image | None:
+    try:
+        return frame.image()
+    except InputError:
+        return None
+
+
+def fit_calibration(
+    drive: Drive,
+    place_map: PlaceMap,
+    belief: Belief,
+    dynamics: Dynamics,
+    name: str,
+    tell: Callable[[], object],
+) -> Calibration:
+    """Return the calibration that fits the drive of that name, beginning from this belief and dynamics.
+
+    Answers within the belief's cluster radius are right. `tell` is called TRIALS times, about.
+    """
+    known, radius = drive.known, belief.cluster_radius
+    truth = drive.truth[known]
+    belief = fit.fit_belief(drive, place_map, replace(belief, covariance_scale=1.0), radius)
+    dynamics = fit.fit_likelihood(drive, place_map, dynamics, radius)
+    dynamics = fit.fit_dynamics(drive, place_map, belief, dynamics, radius, tell)
+
+    def judged(answers: list[Hypothesis]) -> tuple[list[Hypothesis], NDArray[np.bool_]]:
+        of_known = [answers[number] for number in known]
+        return of_known, fit.is_right(of_known, truth, radius)
+
+    single, single_right = judged(fit.single_answers(drive, place_map, belief))
+    filtered, filtered_right = judged(fit.filtered_answers(drive, place_map, belief, dynamics))
+    right = np.append(single_right, filtered_right)
+    if not right.any():
+        raise InputError(
+            f"{name}: none of {len(known)} answers lies within {radius:g} m of the truth: is it this area?"
+        )
+    answers = [answer for answer, good in zip(single + filtered, right, strict=True) if good]
+    errors = fit.offsets(answers, np.concatenate([truth, truth])[right])
+    heading = np.concatenate([drive.heading[known]] * 2)[right]
+    scale = fit.fit_covariance(answers, errors, place_map.geotag_std, belief.covariance_scale)
+    yaw_std = fit.fit_yaw(answers, heading, belief.yaw_std)
+    return Calibration(
+        belief=replace(belief, covariance_scale=scale, yaw_std=yaw_std),
+        dynamics=dynamics,
+        single=Acceptance.of([answer.probability for answer in single], single_right),
+        filtered=Acceptance.of([answer.probability for answer in filtered], filtered_right),
+        drive=name,
+        frames=len(known),
+        radius=radius,
+    )
+
+
+def told(calibration: Calibration) -> str:
+    """Return what was found, in lines to print."""
+    belief, dynamics = calibration.belief, calibration.dynamics
+    lines = [
+        f"{calibration.frames} frames of {calibration.drive}, right within {calibration.radius:g} m",
+        f"temperature {belief.temperature:.3g}, none_margin {belief.none_margin:.3g}, covariance_scale "
+        f"{belief.covariance_scale:.3g}, yaw_std {belief.yaw_std:.3g} rad",
+        f"look {dynamics.look:.3g} s, sharpness {dynamics.sharpness:.3g}, "
+        f"lost_score {dynamics.lost_score:.3g}",
+    ]
+    for name, acceptance in (("image alone", calibration.single), ("filtered", calibration.filtered)):
+        lines += [f"{name}, precision {wanted}: {_accepted(acceptance, wanted)}" for wanted in (0.95, 0.99)]
+    return "\n".join(lines)
+
+
+def _accepted(acceptance: Acceptance, precision: float) -> str:
+    threshold = acceptance.threshold(precision)
+    if threshold == NEVER:
+        return "no threshold promises that: too few right answers in a row"
+    step = next(step for step in acceptance.steps if step.above == threshold)
+    return f"accepted above {threshold:.4f}: {step.accepted} frames, {step.wrong} of them wrong"
+
+
+if __name__ == "__main__":
+    run(calibrate, positional=("data",))

@@ -1,0 +1,181 @@
+"""Hypotheses over time: a discrete Bayes filter over the places of the map.
+
+The state is the place that the robot is at, or "lost": off the map, or on it and not known where. The filter
+keeps no more than the places it thinks possible, so that a step costs what lies within reach and not what
+the map holds.
+
+    prediction   a place passes on its probability to the places within reach of the motion
+    update       p(place) ~ prediction(place) * exp(evidence * sharpness * (score - lost_score))
+                 p(lost)  ~ prediction(lost)
+
+The exponent is the logarithm of how much likelier a score is at the right place than at an unrelated one,
+a line that training/calibrate.py fits. Images that follow each other closely look alike and err alike:
+together they are evidence once in `look` seconds. (Thrun, Burgard, Fox: Probabilistic Robotics, ch. 4.1.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from vpr_ros.errors import InputError
+from vpr_ros.geodesy import heading_to_yaw
+from vpr_ros.hypotheses import Array, Belief, Hypotheses, rank
+from vpr_ros.odometry import Motion, Pose
+from vpr_ros.place_map import PlaceMap
+
+Places = NDArray[np.int64]
+#: From (M,) places to the (M,) scores that the image at hand gives them.
+Look = Callable[[Places], Array]
+
+#: Places followed at most, and the probability below which one is given up.
+MOST, LEAST = 1000, 1e-6
+#: Of places gathered into hypotheses: the probability below which one adds nothing to them.
+SHOWN = 1e-4
+#: Probability that a robot just switched on is on the map.
+ON_MAP = 0.5
+#: Seconds without an image after which it could be anywhere.
+FORGET = 30.0
+#: Odometry's error, metres a metre; what an image is worth while wheels stand still: it may be carried.
+DRIFT, STANDING = 0.1, 0.1
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """How a robot moves, and how much its images tell."""
+
+    max_speed: float = 15.0  # m/s, where there is no odometry
+    leave: float = 0.02  # 1/s: how often it is carried off, or leaves the map
+    enter: float = 0.2  # 1/s: how often one that is lost is on the map again
+    look: float = 1.0  # seconds of images that are evidence once
+    sharpness: float = 1.0  # logarithm of the odds that one score more is worth
+    lost_score: float = 2.0  # score of a place that speaks neither for it nor for being lost
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not ((value > 0 or name == "lost_score") and math.isfinite(value)):
+                raise InputError(f"{name} is {value}: expected a finite, positive number")
+
+
+class SequenceFilter:
+    """What is known of one robot; a new one, or one that is reset, knows nothing."""
+
+    def __init__(self, place_map: PlaceMap, belief: Belief, dynamics: Dynamics) -> None:
+        self._map = place_map
+        self._belief = belief
+        self._dynamics = dynamics
+        self._xy = place_map.enu[:, :2]
+        self._yaw = heading_to_yaw(place_map.places["heading"])
+        self._slack = place_map.spacing + place_map.geotag_std
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._places: Places = np.empty(0, np.int64)
+        self._weights: Array = np.empty(0)
+        self._lost = 1.0
+        self._stamp: int | None = None
+        self._pose: Pose | None = None
+
+    def step(self, stamp: int, pose: Pose | None, places: Places, look: Look) -> Hypotheses:
+        """Take one image and return where the robot may be now.
+
+        Args:
+            stamp: of the image, nanoseconds.
+            pose: by odometry at that time, where it is known.
+            places: (k,) retrieved for the image.
+            look: for the scores of the places followed.
+        """
+        seconds = 0.0 if self._stamp is None else (stamp - self._stamp) / 1e9
+        if self._stamp is None or not 0 <= seconds <= FORGET:
+            self.reset()
+            self._enter(places, ON_MAP)
+            evidence = 1.0
+        else:
+            evidence = min(1.0, seconds / self._dynamics.look)
+            evidence *= self._move(seconds, pose)
+            stay = math.exp(-self._dynamics.leave * seconds)
+            self._lost += (1 - stay) * float(self._weights.sum())
+            self._weights = self._weights * stay
+            self._enter(places, 1 - math.exp(-self._dynamics.enter * seconds))
+        self._update(evidence, look)
+        self._stamp = stamp
+        return self._hypotheses()
+
+    def _move(self, seconds: float, pose: Pose | None) -> float:
+        """Pass on the weights to the places within reach; return what a new image is worth."""
+        xy = self._xy[self._places]
+        if pose is None or self._pose is None:
+            self._pose = pose
+            self._pass_on(
+                xy, self._dynamics.max_speed * seconds + self._slack, lambda off, _: np.ones_like(off)
+            )
+            return 1.0
+        motion = self._pose.motion_to(pose)
+        if motion.distance < self._slack / 2:  # less than from one place to the next: wait for more
+            return 1.0 if motion.distance > self._slack / 10 else STANDING
+        self._pose = pose
+        self._pass_on_by(motion, xy)
+        return 1.0
+
+    def _pass_on_by(self, motion: Motion, xy: Array) -> None:
+        """Move by odometry: along the course that a place's heading gives, or any way where it has none."""
+        yaw = self._yaw[self._places]
+        known = ~np.isnan(yaw)
+        std = np.hypot(self._slack / 2, np.where(known, math.hypot(DRIFT, self._belief.yaw_std), DRIFT))
+        std = np.hypot(self._slack / 2, std * motion.distance)
+        course = np.where(known, yaw, 0.0) + math.atan2(motion.left, motion.ahead)
+        step = motion.distance * np.stack([np.cos(course), np.sin(course)], axis=1)
+        ring = np.where(known, 0.0, motion.distance)
+        self._pass_on(
+            xy + np.where(known[:, None], step, 0.0),
+            float((ring + 3 * std).max(initial=0.0)),
+            lambda off, source: np.exp(-0.5 * ((off - ring[source]) / std[source]) ** 2),
+        )
+
+    def _pass_on(self, centres: Array, reach: float, weigh: Callable[[Array, Places], Array]) -> None:
+        """Share each weight among the places within reach of its centre; what finds none is lost."""
+        if not len(centres):
+            return
+        near = cKDTree(centres).sparse_distance_matrix(self._map.ground, reach, output_type="ndarray")
+        source, target = near["i"].astype(np.int64), near["j"].astype(np.int64)
+        shares = weigh(near["v"], source) + 1e-12
+        shares *= (self._weights / np.bincount(source, shares, len(centres)).clip(1e-300))[source]
+        before = float(self._weights.sum())
+        self._followed(target, shares)
+        self._lost += max(0.0, before - float(self._weights.sum()))
+
+    def _enter(self, places: Places, share: float) -> None:
+        """Let that share of what is lost be anywhere; only those that the image speaks for are followed."""
+        each = self._lost * share / len(self._map)
+        self._lost -= each * len(places)
+        entering = np.full(len(places), each)
+        self._followed(np.append(self._places, places), np.append(self._weights, entering))
+
+    def _followed(self, places: Places, weights: Array) -> None:
+        """Follow these places; the weights of one that is there twice are added."""
+        self._places, first = np.unique(places, return_inverse=True)
+        self._weights = np.bincount(first, weights, len(self._places)).astype(np.float64)
+
+    def _update(self, evidence: float, look: Look) -> None:
+        """Weigh what was predicted by what is seen."""
+        odds = (look(self._places) - self._dynamics.lost_score) * self._dynamics.sharpness
+        logits = np.log(self._weights.clip(1e-300)) + evidence * odds
+        lost = math.log(max(self._lost, 1e-300))
+        top = max(lost, float(logits.max(initial=-math.inf)))
+        weights, none = np.exp(logits - top), math.exp(lost - top)
+        total = float(weights.sum()) + none
+        self._lost, weights = none / total, weights / total
+        kept = np.argsort(-weights, kind="stable")[:MOST]
+        kept = kept[: max(1, int((weights[kept] > LEAST).sum()))]
+        self._places, self._weights = self._places[kept], weights[kept]
+        self._lost = 1.0 - float(self._weights.sum())
+
+    def _hypotheses(self) -> Hypotheses:
+        shown = max(1, int((self._weights > SHOWN).sum()))
+        return rank(self._places[:shown], self._weights[:shown], self._map, self._belief)
