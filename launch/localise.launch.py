@@ -33,6 +33,9 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["", "true", "false"],
                 description="Subscribe CompressedImage instead of Image; empty: what params_file says",
             ),
+            DeclareLaunchArgument(
+                "odometry", default_value="odometry", description="Odometry topic, taken with use_odometry"
+            ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
             DeclareLaunchArgument(
                 "params_file", default_value=parameters, description="YAML file with the node's parameters"
@@ -67,7 +70,11 @@ def _node(context: LaunchContext) -> list[Node]:
             namespace=value("namespace"),
             output="screen",
             parameters=[value("params_file"), flags | paths],
-            remappings=[("image", value("image")), ("image/compressed", f"{value('image')}/compressed")],
+            remappings=[
+                ("image", value("image")),
+                ("image/compressed", f"{value('image')}/compressed"),
+                ("odometry", value("odometry")),
+            ],
             arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
         )
     ]

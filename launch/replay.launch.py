@@ -37,6 +37,11 @@ def generate_launch_description() -> LaunchDescription:
                 "rate", default_value="1.0", description="Times as fast as it was recorded"
             ),
             DeclareLaunchArgument(
+                "odometry_topic",
+                default_value="",
+                description="Odometry in the bag by which the filter shall move; empty: none",
+            ),
+            DeclareLaunchArgument(
                 "arguments",
                 default_value="",
                 description="More for the replay, such as \"--truth survey.csv --require 'recall@1>=0.8'\"",
@@ -58,6 +63,9 @@ def _processes(context: LaunchContext) -> list[Node | ExecuteProcess]:
     paths = {name: ParameterValue(value(name), value_type=str) for name in ("map", "weights") if value(name)}
     # the recording is the clock, and none of its images may be lost on the way
     flags = {"compressed": value("compressed") == "true", "use_sim_time": True, "reliability": "reliable"}
+    odometry = ["--odometry-topic", value("odometry_topic")] if value("odometry_topic") else []
+    if odometry:
+        flags["use_odometry"] = True
     replay = [ExecutableInPackage(package="vpr_ros", executable="replay"), value("bag")]
     replay += ["--node", f"{namespace.rstrip('/')}/vpr_localiser"]
     for option in ("map", "out", "rate"):
@@ -72,7 +80,7 @@ def _processes(context: LaunchContext) -> list[Node | ExecuteProcess]:
             parameters=[value("params_file"), flags | paths],
         ),
         ExecuteProcess(
-            cmd=[*replay, *shlex.split(value("arguments"))],
+            cmd=[*replay, *odometry, *shlex.split(value("arguments"))],
             output="screen",
             on_exit=Shutdown(reason="the replay has ended"),
         ),

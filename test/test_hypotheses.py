@@ -27,7 +27,7 @@ answers = st.lists(
     st.tuples(
         st.tuples(coordinate, coordinate, st.floats(-20, 20)),
         st.one_of(st.just(math.nan), st.floats(0, 359.99)),
-        st.floats(-1, 1, width=32),
+        st.floats(-12, 12),
     ),
     min_size=1,
     max_size=25,
@@ -39,14 +39,15 @@ answers = st.lists(
     answers=answers,
     geotag_std=st.floats(0.01, 20),
     spacing=st.floats(0, 50),
-    std=st.floats(1e-3, 0.3),
     temperature=st.floats(0.05, 5),
+    margin=st.floats(-5, 5),
+    scale=st.floats(1e-3, 1e3),
 )
-def test_what_holds_for_every_answer(answers, geotag_std, spacing, std, temperature):
+def test_what_holds_for_every_answer(answers, geotag_std, spacing, temperature, margin, scale):
     enu = [enu for enu, _, _ in answers]
-    place_map = a_map(enu, [h for _, h, _ in answers], geotag_std, spacing, Spread(0.1, std))
-    belief = Belief(temperature=temperature)
-    hypotheses = ask(place_map, [similarity for _, _, similarity in answers], belief=belief)
+    place_map = a_map(enu, [h for _, h, _ in answers], geotag_std, spacing)
+    belief = Belief(temperature=temperature, none_margin=margin, covariance_scale=scale)
+    hypotheses = ask(place_map, [score for _, _, score in answers], belief=belief)
     ranked = hypotheses.ranked
     probabilities = [hypothesis.probability for hypothesis in ranked]
     assert math.isclose(sum(probabilities) + hypotheses.none, 1, abs_tol=1e-9)
@@ -57,11 +58,13 @@ def test_what_holds_for_every_answer(answers, geotag_std, spacing, std, temperat
     assert sorted(behind) == list(range(len(answers)))
     for hypothesis in ranked:
         members = list(hypothesis.places)
-        similarities = [answers[place][2] for place in members]
-        assert similarities == sorted(similarities, reverse=True)
+        scores = [answers[place][2] for place in members]
+        assert scores == sorted(scores, reverse=True)
         covariance = hypothesis.covariance
         assert np.array_equal(covariance, covariance.T) or np.allclose(covariance, covariance.T, atol=1e-9)
-        assert np.linalg.eigvalsh(covariance).min() >= geotag_std**2 * (1 - 1e-9)
+        # however small the scale, an answer is no better than the geotags that it is made of
+        largest = np.linalg.eigvalsh(covariance).max()
+        assert np.linalg.eigvalsh(covariance).min() >= geotag_std**2 - 1e-12 * largest
         # the mean is one of the cluster's convex hull, and the cluster is one place wide
         own = place_map.enu[members]
         assert (hypothesis.enu >= own.min(axis=0) - 1e-6).all()
@@ -78,49 +81,117 @@ def test_what_holds_for_every_answer(answers, geotag_std, spacing, std, temperat
 
 @settings(max_examples=50, deadline=None)
 @given(
-    similarities=st.lists(st.floats(-0.5, 0.875, width=32), min_size=2, max_size=8),
+    scores=st.lists(st.floats(-4, 8), min_size=2, max_size=8),
     which=st.integers(0, 7),
-    gain=st.floats(0.001, 0.1),
+    gain=st.floats(0.01, 2),
 )
-def test_more_similar_is_more_probable(similarities, which, gain):
+def test_a_higher_score_is_more_probable(scores, which, gain):
     """Places far apart, each its own hypothesis: raising one raises it and lowers all the others."""
-    which %= len(similarities)
-    place_map = a_map([[100.0 * n, 0, 0] for n in range(len(similarities))])
-    raised = [s + gain * (n == which) for n, s in enumerate(similarities)]
+    which %= len(scores)
+    place_map = a_map(in_a_row(len(scores), 100.0))
+    raised = [s + gain * (n == which) for n, s in enumerate(scores)]
     before, after = (
         {hypothesis.places[0]: hypothesis.probability for hypothesis in ask(place_map, values).ranked}
-        for values in (similarities, raised)
+        for values in (scores, raised)
     )
-    assert after[which] >= before[which]
-    assert after[which] > before[which] or before[which] in (0.0, 1.0) or before[which] > 1 - 1e-9
-    assert all(after[n] <= before[n] + 1e-12 for n in after if n != which)
-    assert ask(place_map, raised).none <= ask(place_map, similarities).none + 1e-12
-    order = np.argsort([-s for s in similarities], kind="stable")
+    assert after[which] > before[which]
+    assert all(after[n] < before[n] for n in after if n != which)
+    assert ask(place_map, raised).none < ask(place_map, scores).none
+    order = np.argsort([-s for s in scores], kind="stable")
     assert sorted(before.values(), reverse=True) == pytest.approx([before[n] for n in order])
 
 
-def test_weights_are_exponential_in_the_score():
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_weights_are_exponential_in_the_score(temperature):
     """Two places whose scores differ by one temperature differ by e; none weighs as its score says."""
     place_map = a_map([[0, 0, 0], [100, 0, 0]])
-    belief = Belief(temperature=0.5, none_margin=2.0)
-    hypotheses = ask(place_map, [0.4, 0.4 - 0.5 * UNRELATED.std], belief=belief)
+    belief = Belief(temperature=temperature, none_margin=2.0)
+    hypotheses = ask(place_map, [6.0, 6.0 - temperature], belief=belief)
     first, second = hypotheses.ranked
-    assert first.probability / second.probability == pytest.approx(math.e, rel=1e-5)
-    score = (0.4 - UNRELATED.mean) / UNRELATED.std
+    assert first.probability / second.probability == pytest.approx(math.e)
     none = math.sqrt(2 * math.log(2)) + 2.0
-    assert first.probability / hypotheses.none == pytest.approx(math.exp((score - none) / 0.5), rel=1e-5)
+    assert first.probability / hypotheses.none == pytest.approx(math.exp((6.0 - none) / temperature))
 
 
-def test_a_larger_map_wants_a_higher_similarity():
+@pytest.mark.parametrize("count", [2, 10, 1000])
+def test_none_scores_as_the_best_of_as_many_unrelated_places(count):
+    """The largest of N values of a normal distribution lies near sqrt(2 ln N)."""
+    place_map = a_map(in_a_row(count))
+    expected = math.sqrt(2 * math.log(count))
+    assert none_score(place_map, Belief()) == pytest.approx(expected)
+    assert none_score(place_map, Belief(none_margin=-1.5)) == pytest.approx(expected - 1.5)
+    hypotheses = ask(place_map, [expected], [0])
+    assert hypotheses.none == pytest.approx(0.5)
+
+
+def test_a_map_of_one_place_has_a_none_as_one_of_two():
+    assert none_score(a_map([[0, 0, 0]]), Belief()) == none_score(a_map(in_a_row(2)), Belief())
+
+
+def test_a_larger_map_wants_a_higher_score():
     """The best of many unrelated places is more similar by chance than the best of few."""
-    few, many = (a_map([[100.0 * n, 0, 0] for n in range(count)]) for count in (10, 1000))
-    assert ask(few, [0.3], [0]).none < ask(many, [0.3], [0]).none
+    few, many = (a_map(in_a_row(count, 100.0)) for count in (10, 1000))
+    assert ask(few, [4.0], [0]).none < ask(many, [4.0], [0]).none
+
+
+# --- places with their probabilities, wherever these come from
+
+
+def test_what_the_weights_lack_to_one_is_none():
+    place_map = a_map(in_a_row(3, 100.0))
+    hypotheses = rank(np.array([2, 0]), np.array([0.6, 0.15]), place_map, Belief())
+    assert [(each.places, each.probability) for each in hypotheses.ranked] == [((2,), 0.6), ((0,), 0.15)]
+    assert hypotheses.none == pytest.approx(0.25)
+
+
+def test_weights_that_round_to_more_than_one_leave_no_negative_none():
+    weights = np.array([0.6, 0.4 + 1e-12])
+    assert rank(np.array([0, 1]), weights, a_map(in_a_row(2, 100.0)), Belief()).none == 0.0
+
+
+def test_hypotheses_are_ranked_by_what_their_places_weigh_together():
+    """The best place alone weighs less than two of the second best beside each other."""
+    place_map = a_map([[0, 0, 0], [500, 0, 0], [504, 0, 0]])
+    first, second = rank(np.array([0, 1, 2]), np.array([0.4, 0.3, 0.25]), place_map, Belief()).ranked
+    assert first.places == (1, 2)
+    assert first.probability == pytest.approx(0.55)
+    assert first.enu[0] == pytest.approx(500 + 4 * 0.25 / 0.55)
+    assert second.places == (0,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    places=st.lists(
+        st.tuples(coordinate, coordinate, st.one_of(st.just(math.nan), st.floats(-math.pi, math.pi))),
+        min_size=1,
+        max_size=15,
+    ),
+    radius=st.floats(0.1, 200),
+)
+def test_groups_are_around_their_best_row(places, radius):
+    """By looking at each row in turn: it joins the first group whose best row is near and looks that way."""
+    enu = np.array([[east, north, 0.0] for east, north, _ in places])
+    yaw = [yaw for _, _, yaw in places]
+    expected = []
+    for row in range(len(places)):
+        for group in expected:
+            best = group[0]
+            off = abs(math.remainder(yaw[row] - yaw[best], 2 * math.pi))
+            if math.dist(enu[row], enu[best]) <= radius and not off > SAME_VIEW:
+                group.append(row)
+                break
+        else:
+            expected.append([row])
+    assert [group.tolist() for group in clusters(enu, np.array(yaw), radius)] == expected
+
+
+# --- which places stand together
 
 
 def test_two_clusters_far_apart_are_two_hypotheses():
     east = [[1000.0 + n, 0.0, 0.0] for n in range(3)]
     west = [[-1000.0 - n, 50.0, 5.0] for n in range(4)]
-    hypotheses = ask(a_map(east + west), [0.8, 0.7, 0.7, 0.75, 0.7, 0.6, 0.6])
+    hypotheses = ask(a_map(east + west), [9.0, 8.5, 8.5, 8.9, 7.0, 6.0, 6.0])
     first, second = hypotheses.ranked
     assert set(first.places) == {0, 1, 2}
     assert set(second.places) == {3, 4, 5, 6}
@@ -131,13 +202,13 @@ def test_two_clusters_far_apart_are_two_hypotheses():
 
 
 def test_a_cluster_reaches_its_radius_and_no_farther():
-    distances = [0.0, 9.9, 10.1]
-    hypotheses = ask(a_map([[d, 0, 0] for d in distances]), [0.9, 0.5, 0.4], belief=Belief(cluster_radius=10))
+    place_map = a_map([[d, 0, 0] for d in (0.0, 9.9, 10.1)])
+    hypotheses = ask(place_map, [5.0, 2.0, 1.0], belief=Belief(cluster_radius=10))
     assert [hypothesis.places for hypothesis in hypotheses.ranked] == [(0, 1), (2,)]
 
 
 def test_a_chain_of_places_along_a_road_is_not_one_cluster():
-    hypotheses = ask(a_map([[5.0 * n, 0, 0] for n in range(20)]), np.linspace(0.9, 0.5, 20))
+    hypotheses = ask(a_map(in_a_row(20, 5.0)), np.linspace(9, 5, 20))
     assert len(hypotheses.ranked) >= 3
     for hypothesis in hypotheses.ranked:
         assert max(hypothesis.places) - min(hypothesis.places) <= 6
@@ -145,24 +216,24 @@ def test_a_chain_of_places_along_a_road_is_not_one_cluster():
 
 def test_places_above_each_other_are_one_cluster():
     """A cluster is one on the ground: GPS altitude is too bad to tell floors apart."""
-    assert len(ask(a_map([[0, 0, 0], [0, 0, 60]]), [0.8, 0.8]).ranked) == 1
+    assert len(ask(a_map([[0, 0, 0], [0, 0, 60]]), [5.0, 5.0]).ranked) == 1
 
 
 @pytest.mark.parametrize(("first", "second", "count"), [(10, 190, 2), (350, 20, 1), (0, 89, 1), (0, 91, 2)])
 def test_headings_part_what_the_position_does_not(first, second, count):
-    hypotheses = ask(a_map([[0, 0, 0], [1, 0, 0]], [first, second]), [0.8, 0.8])
+    hypotheses = ask(a_map([[0, 0, 0], [1, 0, 0]], [first, second]), [5.0, 5.0])
     assert len(hypotheses.ranked) == count
 
 
 def test_unknown_headings_gather_by_position_alone():
-    hypotheses = ask(a_map([[n, 0, 0] for n in range(4)]), [0.8] * 4)
+    hypotheses = ask(a_map(in_a_row(4, 1.0)), [5.0] * 4)
     assert len(hypotheses.ranked) == 1
     assert math.isnan(hypotheses.ranked[0].yaw)
     assert math.isnan(hypotheses.ranked[0].yaw_variance)
 
 
 def test_yaw_comes_from_the_places_whose_heading_is_known():
-    (hypothesis,) = ask(a_map([[0, 0, 0], [1, 0, 0]], [np.nan, 0.0]), [0.8, 0.8]).ranked
+    (hypothesis,) = ask(a_map([[0, 0, 0], [1, 0, 0]], [np.nan, 0.0]), [5.0, 5.0]).ranked
     assert hypothesis.yaw == pytest.approx(math.pi / 2)  # north
     assert hypothesis.yaw_variance == pytest.approx(Belief().yaw_std ** 2)
 
@@ -173,7 +244,7 @@ def test_yaw_comes_from_the_places_whose_heading_is_known():
 )
 def test_yaw_is_the_circular_mean(headings, yaw):
     """Around west, yaws are near pi and near -pi: their mean is west, not east."""
-    (hypothesis,) = ask(a_map([[0, 0, 0], [1, 0, 0]], headings), [0.8, 0.8]).ranked
+    (hypothesis,) = ask(a_map([[0, 0, 0], [1, 0, 0]], headings), [5.0, 5.0]).ranked
     off = (hypothesis.yaw - yaw + math.pi) % (2 * math.pi) - math.pi
     assert off == pytest.approx(0, abs=1e-6)
     spread = math.radians((headings[1] - headings[0] + 180) % 360 - 180) / 2
@@ -182,35 +253,59 @@ def test_yaw_is_the_circular_mean(headings, yaw):
     assert hypothesis.yaw_variance == pytest.approx(expected, abs=1e-6)
 
 
+def test_opposite_views_of_unknown_and_known_heading_say_little_of_the_yaw():
+    """Around a place without heading gather those that look either way: the variance says so, finitely."""
+    (hypothesis,) = ask(a_map(in_a_row(3, 1.0), [np.nan, 0.0, 180.0]), [5.0, 4.0, 4.0]).ranked
+    assert math.pi**2 < hypothesis.yaw_variance < 30
+
+
 def test_the_mean_leans_to_the_more_similar():
     place_map = a_map([[0, 0, 0], [10, 0, 0]])
-    assert ask(place_map, [0.7, 0.7]).ranked[0].enu[0] == pytest.approx(5, abs=1e-4)
-    assert 0 < ask(place_map, [0.72, 0.7]).ranked[0].enu[0] < 4.5
-    assert 5.5 < ask(place_map, [0.7, 0.72]).ranked[0].enu[0] < 10
+    assert ask(place_map, [5.0, 5.0]).ranked[0].enu[0] == pytest.approx(5)
+    # weights as e to 1
+    assert ask(place_map, [6.0, 5.0]).ranked[0].enu[0] == pytest.approx(10 / (1 + math.e))
+    assert ask(place_map, [5.0, 6.0]).ranked[0].enu[0] == pytest.approx(10 * math.e / (1 + math.e))
 
 
-def test_covariance_grows_along_the_spread_alone():
+@pytest.mark.parametrize("scale", [0.5, 1.0, 4.0])
+def test_covariance_grows_along_the_spread_alone(scale):
+    belief = Belief(covariance_scale=scale)
     together, apart = (
-        ask(a_map([[-east, 0, 0], [east, 0, 0]]), [0.7, 0.7]).ranked[0].covariance for east in (0.0, 6.0)
+        ask(a_map([[-east, 0, 0], [east, 0, 0]]), [5.0, 5.0], belief=belief).ranked[0].covariance
+        for east in (0.0, 6.0)
     )
-    assert apart - together == pytest.approx(np.diag([36.0, 0.0, 0.0]), abs=1e-6)
-    belief = Belief()
-    floor = 2.0**2 + 1.0**2 / 12 + belief.view_std**2  # geotags, spacing, view
-    assert together == pytest.approx(np.diag([floor, floor, 2.0**2 + belief.vertical_std**2]))
+    assert apart - together == pytest.approx(scale * np.diag([36.0, 0.0, 0.0]), abs=1e-6)
+    view = 1.0**2 / 12 + belief.view_std**2  # of the spacing, and of the view
+    scaled = scale * np.diag([view, view, belief.vertical_std**2])
+    assert together == pytest.approx(scaled + 2.0**2 * np.eye(3))
 
 
-@pytest.mark.parametrize(("similarity", "least"), [(-0.5, 0.999), (0.0, 0.98), (UNRELATED.mean, 0.8)])
-def test_nothing_similar_is_none(similarity, least):
+def test_the_spread_may_lie_across_the_axes():
+    place_map = a_map([[-3, -4, -1], [3, 4, 1]])
+    covariance = ask(place_map, [5.0, 5.0], belief=Belief(covariance_scale=2.0)).ranked[0].covariance
+    assert covariance[0, 1] == covariance[1, 0] == pytest.approx(2 * 12)
+    assert covariance[0, 2] == covariance[2, 0] == pytest.approx(2 * 3)
+    assert covariance[1, 2] == covariance[2, 1] == pytest.approx(2 * 4)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1.0])
+def test_no_scale_makes_an_answer_better_than_its_geotags(scale):
+    belief = Belief(covariance_scale=scale, view_std=1e-6, vertical_std=1e-6)
+    covariance = ask(a_map([[0, 0, 0]], geotag_std=3.0), [5.0], belief=belief).ranked[0].covariance
+    assert np.linalg.eigvalsh(covariance).min() >= 3.0**2
+
+
+@pytest.mark.parametrize(("score", "least"), [(-12.0, 0.999999), (-2.0, 0.999), (0.0, 0.99)])
+def test_nothing_similar_is_none(score, least):
     """Twenty places of which none is more similar than unrelated places are."""
-    place_map = a_map([[100.0 * n, 0, 0] for n in range(20)])
-    belief = Belief(temperature=0.7, none_margin=1.0)
-    assert ask(place_map, [similarity] * 20, belief=belief).none > least
+    belief = Belief(temperature=0.7, none_margin=3.0)
+    assert ask(a_map(in_a_row(20, 100.0)), [score] * 20, belief=belief).none > least
 
 
 def test_a_hopeless_cluster_still_has_a_shape():
     """Its weights vanish against those of the best; it must not become NaN."""
-    place_map = a_map([[0, 0, 0], [500, 0, 0], [504, 0, 0]], [0, 90, 90], unrelated=Spread(0.0, 1e-3))
-    _, far = ask(place_map, [1.0, -1.0, -1.0]).ranked
+    place_map = a_map([[0, 0, 0], [500, 0, 0], [504, 0, 0]], [0, 90, 90])
+    _, far = ask(place_map, [1000.0, -1000.0, -1000.0]).ranked
     assert far.probability == 0
     assert far.enu == pytest.approx([502, 0, 0])
     assert far.yaw == pytest.approx(0)
@@ -218,7 +313,7 @@ def test_a_hopeless_cluster_still_has_a_shape():
 
 
 def test_one_place_and_one_result():
-    (hypothesis,) = ask(a_map([[3.0, 4.0, 5.0]], [90.0]), [0.9]).ranked
+    (hypothesis,) = ask(a_map([[3.0, 4.0, 5.0]], [90.0]), [8.0]).ranked
     assert hypothesis.enu == pytest.approx([3, 4, 5])
     assert hypothesis.places == (0,)
     assert hypothesis.probability > 0.99
@@ -226,26 +321,59 @@ def test_one_place_and_one_result():
 
 
 def test_one_result_of_many_places():
-    (hypothesis,) = ask(a_map([[100.0 * n, 0, 0] for n in range(5)]), [0.9], [3]).ranked
+    (hypothesis,) = ask(a_map(in_a_row(5, 100.0)), [5.0], [3]).ranked
     assert hypothesis.places == (3,)
     assert hypothesis.enu == pytest.approx([300, 0, 0])
 
 
 def test_geodetic_is_the_place_itself():
     place_map = a_map([[120.0, -80.0, 7.0]])
-    geodetic = ask(place_map, [0.9]).ranked[0].geodetic
+    geodetic = ask(place_map, [5.0]).ranked[0].geodetic
     row = place_map.places[0]
     assert geodetic[:2] == pytest.approx([row["latitude"], row["longitude"]], abs=1e-9)
     assert geodetic[2] == pytest.approx(row["altitude"], abs=1e-4)
+
+
+def test_points_say_what_the_hypotheses_say():
+    enu = [[-3, -4, -1], [3, 4, 1], [500, 100, 7]]
+    hypotheses = ask(a_map(enu, [80, 100, np.nan]), [5.0, 5.5, 4.5])
+    points = hypotheses.points()
+    assert points.dtype == POINT
+    assert len(points) == len(hypotheses.ranked) == 2
+    for point, each in zip(points, hypotheses.ranked, strict=True):
+        assert [point["x"], point["y"], point["z"]] == pytest.approx(each.enu, rel=1e-6)
+        assert [point["latitude"], point["longitude"]] == each.geodetic[:2].tolist()  # no metre is lost
+        assert point["yaw"] == pytest.approx(each.yaw, nan_ok=True, abs=1e-6)
+        assert point["var_east"] == pytest.approx(each.covariance[0, 0])
+        assert point["cov_east_north"] == pytest.approx(each.covariance[0, 1])
+        assert point["var_north"] == pytest.approx(each.covariance[1, 1])
+        assert point["probability"] == pytest.approx(each.probability)
+        assert point["place"] == each.places[0]
+    assert points["place"].tolist() == [1, 2]
+    assert points["cov_east_north"][0] > 10
+    assert np.isnan(points["yaw"]).tolist() == [False, True]
+
+
+def test_no_hypotheses_are_no_points():
+    empty = rank(np.empty(0, np.int64), np.empty(0), a_map([[0, 0, 0]]), Belief())
+    assert empty.none == 1.0
+    assert empty.points().shape == (0,)
+    assert empty.points().dtype == POINT
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         (name, value)
-        for name in ("temperature", "cluster_radius", "view_std", "vertical_std", "yaw_std")
+        for name in (
+            "temperature",
+            "cluster_radius",
+            "view_std",
+            "vertical_std",
+            "yaw_std",
+            "covariance_scale",
+        )
         for value in (0.0, -1.0, math.nan, math.inf)
-        if (name, value) != ("cluster_radius", math.inf)  # odd, but it means something
     ],
 )
 def test_a_belief_that_cannot_be(name, value):
@@ -255,6 +383,11 @@ def test_a_belief_that_cannot_be(name, value):
     assert "\n" not in str(caught.value)
 
 
-def test_a_margin_that_is_no_number():
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_margin_that_is_no_number(value):
     with pytest.raises(InputError, match="none_margin"):
-        Belief(none_margin=math.nan)
+        Belief(none_margin=value)
+
+
+def test_a_margin_may_be_negative():
+    assert Belief(none_margin=-2.0).none_margin == -2.0

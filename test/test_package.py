@@ -118,7 +118,7 @@ def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
         ),
         (
             "replay.launch.py",
-            "bag map out weights compressed rate arguments namespace params_file",
+            "bag map out weights compressed rate odometry_topic arguments namespace params_file",
         ),
     ],
 )

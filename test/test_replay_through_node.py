@@ -21,7 +21,7 @@ from test.error_lines import input_error
 from test.ros_graph import Peer, private_domain
 from test.small_drive import START, TORN, write_drive
 from test.small_world import small_map, small_weights
-from test.test_bag import fix, image, ns, raw, write_mcap_file
+from test.test_bag import a_drive, fix, image, ns, raw, write_mcap_file
 from test.test_recording import moved
 from vpr_ros import replay_through_node as ros
 from vpr_ros.answers import Judge, read_answers
@@ -117,6 +117,27 @@ def test_a_node_that_cannot_start_is_told_with_its_own_words(world: dict[str, Pa
         ros.replay_through_own_node(recording, judge, None, {"map": tmp_path}, tmp_path / "node.log", 1.0)
 
 
+def test_what_is_chosen_reaches_the_node(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started(Exception):  # noqa: N818
+        pass
+
+    def start(recording: Any, judge: Any, calibration: Any, parameters: Any, *_: Any) -> None:
+        raise Started({name: str(value) for name, value in parameters.items()})
+
+    monkeypatch.setattr(ros, "replay_through_own_node", start)
+    entries = [*a_drive(3), moved(1, 0.0, 0.0)]
+    drive = write_mcap_file(tmp_path / "drive.mcap", entries)
+    chosen = {"k": 7, "precision": 0.9, "filter": False, "max_speed": 3.0, "device": "cpu"}
+    for topic in (None, "/odom"):
+        with pytest.raises(Started) as started:
+            run_replay(world, drive, tmp_path / "out", through_node=True, odometry_topic=topic, **chosen)
+        given = {**chosen, **world, "use_odometry": topic is not None}
+        del given["root"]
+        assert started.value.args[0] == {name: str(value) for name, value in given.items()}
+
+
 # --- a node that runs already
 
 
@@ -137,7 +158,7 @@ def test_a_running_node_is_used_and_left_running(
 
 
 def test_the_recording_is_the_clock_and_its_odometry_is_played(
-    running: str, world: dict[str, Path], tmp_path: Path
+    running: str, world: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     entries = [image(n / 10, n) for n in range(10)] + [fix(n, (n, 0, 0)) for n in range(2)]
     entries += [moved(n / 10 + 0.03, float(n), 2.0 * n) for n in range(10)]
@@ -159,6 +180,7 @@ def test_the_recording_is_the_clock_and_its_odometry_is_played(
     peer.close()
 
     assert figures["frames"]["answered"] == 10
+    assert "leaves odometry alone" in caplog.text
     told = [stamp_to_ns(each.clock) for each in clocks]
     assert told == sorted(entry.log for entry in entries if entry.kind != FIX)
     assert [each.pose.pose.position.y for each in steps] == [2.0 * n for n in range(10)]

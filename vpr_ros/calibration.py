@@ -25,8 +25,8 @@ from vpr_ros.version import project_version
 
 FORMAT = 1
 FILE = "calibration.json"
-#: A threshold that nothing reaches.
-NEVER = math.inf
+#: A threshold that nothing reaches, and the lowest there is.
+NEVER, HALF = math.inf, 0.5
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class Acceptance:
     def of(cls, probabilities: ArrayLike, right: ArrayLike) -> Acceptance:
         """Count (N,) probabilities of best hypotheses, and whether these were right."""
         probability, wrong = np.asarray(probabilities, np.float64), ~np.asarray(right, bool)
-        # the share of right ones rises most where a wrong one is left out
-        levels = np.unique(np.append(probability[wrong], 0.0))
+        # the share of right ones rises most where a wrong one is left out; below the least sure answer of the
+        # drive nothing is known, and what is less likely than not is never accepted
+        least = np.nextafter(probability.min(initial=1.0), 0.0)
+        levels = np.unique(np.maximum(np.append(probability[wrong], least), HALF))
         return cls(
             tuple(
                 Step(

@@ -85,12 +85,14 @@ class Recording:
     Attributes:
         images: the frames of which it is known where they were taken, with these geotags.
         compressed: whether its messages are CompressedImage, else Image.
+        odometry: whether there is odometry between the frames.
         count: how many frames there are.
         messages: returns an iterator over all frames, and the odometry between them, as recorded.
     """
 
     images: GeotaggedImages
     compressed: bool
+    odometry: bool
     count: int
     messages: Callable[[], Iterator[Frame | OdometryMessage]]
 
@@ -141,6 +143,7 @@ def open_recording(
     return Recording(
         images,
         bag.topics[topic] == COMPRESSED,
+        odometry_topic is not None,
         bag.counts[topic],
         lambda: _bag_messages(bag, topic, odometry_topic, images),
     )
@@ -241,7 +244,9 @@ def _open_folder(
     else:
         known = images
     row_of = {number: row for row, number in enumerate(numbers.tolist())}
-    return Recording(known, True, len(images), lambda: _folder_frames(folder, images, row_of, frame_rate))
+    return Recording(
+        known, True, False, len(images), lambda: _folder_frames(folder, images, row_of, frame_rate)
+    )
 
 
 def _folder_frames(

@@ -18,6 +18,7 @@ from vpr_ros.compare_drives import compare_drives
 from vpr_ros.drive_metrics import table
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
+from vpr_ros.kidnapping import kidnapped
 from vpr_ros.localiser import Settings, open_localiser
 from vpr_ros.place_map import open_map
 from vpr_ros.provenance import provenance
@@ -47,6 +48,7 @@ def replay(
     filter: bool = Settings.filter,  # noqa: A002  the option is called --filter
     max_speed: float = Settings.max_speed,
     device: str = "auto",
+    kidnap: float = 0.0,
     through_node: bool = False,
     node: str | None = None,
     to_topic: str = "image",
@@ -74,6 +76,8 @@ def replay(
         filter: Follow the robot over time; false: each image by itself.
         max_speed: Of the robot, metres a second; 0: what the map was calibrated with.
         device: auto, cuda or cpu.
+        kidnap: Seconds after which the robot is carried off, again and again: the drive's stretches in
+            another order. 0 for never.
         through_node: Send the drive over DDS to a node started for it, as a camera would send it.
         node: Send it to this node, which runs already, such as /vpr_localiser.
         to_topic: Image topic that this node listens to; compressed images go to TOPIC/compressed.
@@ -96,6 +100,12 @@ def replay(
     recording = open_recording(
         data, session, rows, image_topic, fix_topic, frame_rate, truth, odometry_topic, max_fix_gap
     )
+    if kidnap:
+        if through_node or node is not None or odometry_topic is not None:
+            raise InputError(
+                "--kidnap goes without a node and without odometry, which would know of the jumps"
+            )
+        recording = kidnapped(recording, kidnap)
     judge = Judge(recording.images.rows, place_map)
     out.mkdir(parents=True, exist_ok=True)
     if through_node or node is not None:

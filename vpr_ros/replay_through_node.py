@@ -115,6 +115,8 @@ def replay_through_running_node(
                 "%s works with %s, and is judged by %s: are they the same map?",
                 *(node, player.map_folder, map_folder),
             )
+        if recording.odometry and not player.uses_odometry:
+            logger.warning("%s leaves odometry alone: set its parameter use_odometry", node)
         player.play(recording, rate, lambda: None)
         return player.replayed(judge, calibration)
 
@@ -193,6 +195,7 @@ class _Player:
         self.map_folder = Path()  # of the node
         self._filters = False  # whether the node says what it makes of each image alone
         self._precision = 1.0  # of the node
+        self.uses_odometry = False
         self._lock = Lock()
         self._frames: dict[int, _Sent] = {}
         self._latest: _Sent | None = None
@@ -214,7 +217,7 @@ class _Player:
             InputError: it answers nothing, or listens to other messages than the recording holds.
         """
         started = perf_counter()
-        asked = self._ask(("compressed", "filter", "precision", "map"), started, check)
+        asked = self._ask(("compressed", "filter", "precision", "map", "use_odometry"), started, check)
         compressed = asked["compressed"].bool_value
         if compressed != self._compressed:
             kinds = ("Image", "CompressedImage")
@@ -224,6 +227,7 @@ class _Player:
             )
         self._filters, self._precision = asked["filter"].bool_value, asked["precision"].double_value
         self.map_folder = Path(asked["map"].string_value)
+        self.uses_odometry = asked["use_odometry"].bool_value
         message = _black(self._compressed)
 
         def answered() -> bool:

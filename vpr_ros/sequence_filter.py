@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import heading_to_yaw
-from vpr_ros.hypotheses import Array, Belief, Hypotheses, rank
+from vpr_ros.geodesy import heading_to_yaw, wrap
+from vpr_ros.hypotheses import SAME_VIEW, Array, Belief, Hypotheses, rank
 from vpr_ros.odometry import Motion, Pose
 from vpr_ros.place_map import PlaceMap
 
@@ -43,6 +43,8 @@ ON_MAP = 0.5
 FORGET = 30.0
 #: Odometry's error, metres a metre; what an image is worth while wheels stand still: it may be carried.
 DRIFT, STANDING = 0.1, 0.1
+#: Seconds without motion after which they do.
+STILL = 2.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ class SequenceFilter:
         self._weights: Array = np.empty(0)
         self._lost = 1.0
         self._stamp: int | None = None
-        self._pose: Pose | None = None
+        self._pose: Pose | None = None  # up to which motion has been passed on
+        self._stop: Pose | None = None  # where it last moved to,
+        self._still = 0.0  # and the seconds since
 
     def step(self, stamp: int, pose: Pose | None, places: Places, look: Look) -> Hypotheses:
         """Take one image and return where the robot may be now.
@@ -94,6 +98,7 @@ class SequenceFilter:
         seconds = 0.0 if self._stamp is None else (stamp - self._stamp) / 1e9
         if self._stamp is None or not 0 <= seconds <= FORGET:
             self.reset()
+            self._pose = self._stop = pose
             self._enter(places, ON_MAP)
             evidence = 1.0
         else:
@@ -110,41 +115,47 @@ class SequenceFilter:
     def _move(self, seconds: float, pose: Pose | None) -> float:
         """Pass on the weights to the places within reach; return what a new image is worth."""
         xy = self._xy[self._places]
-        if pose is None or self._pose is None:
-            self._pose = pose
+        if pose is None or self._pose is None or self._stop is None:
+            self._pose = self._stop = pose
+            self._still = 0.0
             self._pass_on(
-                xy, self._dynamics.max_speed * seconds + self._slack, lambda off, _: np.ones_like(off)
+                xy, self._dynamics.max_speed * seconds + self._slack, lambda off, *_: np.ones_like(off)
             )
             return 1.0
         motion = self._pose.motion_to(pose)
-        if motion.distance < self._slack / 2:  # less than from one place to the next: wait for more
-            return 1.0 if motion.distance > self._slack / 10 else STANDING
-        self._pose = pose
-        self._pass_on_by(motion, xy)
-        return 1.0
+        if motion.distance >= self._slack / 2:  # less than from one place to the next waits for more
+            self._pose = pose
+            self._pass_on_by(motion, xy)
+        self._still += seconds
+        if self._stop.motion_to(pose).distance > self._slack / 10:
+            self._stop, self._still = pose, 0.0
+        return 1.0 if self._still <= STILL else STANDING
 
     def _pass_on_by(self, motion: Motion, xy: Array) -> None:
         """Move by odometry: along the course that a place's heading gives, or any way where it has none."""
         yaw = self._yaw[self._places]
         known = ~np.isnan(yaw)
-        std = np.hypot(self._slack / 2, np.where(known, math.hypot(DRIFT, self._belief.yaw_std), DRIFT))
+        std = np.where(known, math.hypot(DRIFT, self._belief.yaw_std), DRIFT)
         std = np.hypot(self._slack / 2, std * motion.distance)
         course = np.where(known, yaw, 0.0) + math.atan2(motion.left, motion.ahead)
         step = motion.distance * np.stack([np.cos(course), np.sin(course)], axis=1)
         ring = np.where(known, 0.0, motion.distance)
-        self._pass_on(
-            xy + np.where(known[:, None], step, 0.0),
-            float((ring + 3 * std).max(initial=0.0)),
-            lambda off, source: np.exp(-0.5 * ((off - ring[source]) / std[source]) ** 2),
-        )
 
-    def _pass_on(self, centres: Array, reach: float, weigh: Callable[[Array, Places], Array]) -> None:
+        def weigh(off: Array, source: Places, target: Places) -> Array:
+            # False where either heading is unknown
+            turned = np.abs(wrap(self._yaw[target] - yaw[source] - motion.turn)) > SAME_VIEW
+            return np.where(turned, 0.0, np.exp(-0.5 * ((off - ring[source]) / std[source]) ** 2))
+
+        centres = xy + np.where(known[:, None], step, 0.0)
+        self._pass_on(centres, float((ring + 3 * std).max(initial=0.0)), weigh)
+
+    def _pass_on(self, centres: Array, reach: float, weigh: Callable[[Array, Places, Places], Array]) -> None:
         """Share each weight among the places within reach of its centre; what finds none is lost."""
         if not len(centres):
             return
         near = cKDTree(centres).sparse_distance_matrix(self._map.ground, reach, output_type="ndarray")
         source, target = near["i"].astype(np.int64), near["j"].astype(np.int64)
-        shares = weigh(near["v"], source) + 1e-12
+        shares = weigh(near["v"], source, target) + 1e-12
         shares *= (self._weights / np.bincount(source, shares, len(centres)).clip(1e-300))[source]
         before = float(self._weights.sum())
         self._followed(target, shares)
