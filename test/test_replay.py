@@ -219,6 +219,7 @@ def test_nothing_about_one_frame_ends_a_replay(run_replay: Any, tmp_path: Path) 
         assert [line.stamp for line in lines] == [START + PERIOD * place for place in range(12)]
         refused = [line for line in lines if not line.answered]
         assert [line.row for line in refused] == [2, 5, 7]
+        assert all(line.reason.startswith("compressed image") for line in refused)
         assert all("does not decode" in line.reason and "\n" not in line.reason for line in refused)
     assert figures["frames"]["answered"] == 9
     assert (tmp_path / "out" / "report.html").is_file()
@@ -274,6 +275,15 @@ def test_stamps_and_odometry_reach_the_localiser(world: dict[str, Path]) -> None
     poses = [None, None, *(Pose(100.0 * place, 1.0, 0.0) for place in range(2, 12))]
     assert [pose for _, pose in localiser.asked] == poses
     assert len(replayed.final) == 12
+
+
+def test_what_a_localiser_was_shown_before_is_nothing_to_a_replay(world: dict[str, Path]) -> None:
+    recording = open_recording(world["drive"])
+    judge = Judge(recording.images.rows, open_map(world["map"]))
+    localiser = open_localiser(world["weights"], world["map"], "cpu", Settings())
+    before = [line.probability for line in replay_direct(recording, judge, localiser).final]
+    localiser.localise(recording.images.read(7), START - 10**9)
+    assert [line.probability for line in replay_direct(recording, judge, localiser).final] == before
 
 
 def test_what_the_chain_refuses_is_one_frame_less_and_a_fault_is_not_hidden(world: dict[str, Path]) -> None:

@@ -23,6 +23,7 @@ from test.small_drive import START, TORN, write_drive
 from test.small_world import small_map, small_weights
 from test.test_bag import a_drive, fix, image, ns, raw, write_mcap_file
 from test.test_recording import moved
+from vpr_ros import player
 from vpr_ros import replay_through_node as ros
 from vpr_ros.answers import Judge, read_answers
 from vpr_ros.bag import FIX
@@ -199,8 +200,8 @@ def test_it_takes_as_long_as_the_drive(
     judge = Judge(recording.images.rows, open_map(world["map"]))
     seconds = []
     sent: list[float] = []
-    send = ros._Player._send
-    monkeypatch.setattr(ros._Player, "_send", lambda *each: (sent.append(time.monotonic()), send(*each)))
+    send = player.Player._send
+    monkeypatch.setattr(player.Player, "_send", lambda *each: (sent.append(time.monotonic()), send(*each)))
     for rate in (1.0, 2.0):
         sent.clear()
         ros.replay_through_running_node(recording, judge, None, running, "image", rate, world["map"])
@@ -232,7 +233,7 @@ def test_another_map_than_the_nodes_is_warned_of(
 def test_a_node_that_is_not_there(
     domain: None, world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ros, "START_TIMEOUT", 1.0)
+    monkeypatch.setattr(player, "START_TIMEOUT", 1.0)
     drive = write_drive(tmp_path / "drive", 2)
     with input_error("/nobody", "ROS_DOMAIN_ID"):
         run_replay(world, drive, tmp_path / "out", node="nobody")

@@ -161,7 +161,7 @@ def some_drives(draw):
     stamp, x, y, looks = 10**18, 0.0, 0.0, []
     for _ in range(draw(st.integers(1, 7))):
         stamp += draw(waits)
-        x, y = x + draw(st.sampled_from([0.0, 0.1, 3.0, 40.0])), y + draw(st.sampled_from([0.0, -7.0]))
+        x, y = x + draw(st.sampled_from([0.0, 0.1, 3.0, 12.0, 40.0])), y + draw(st.sampled_from([0.0, -7.0]))
         pose = Pose(x, y, draw(st.floats(-3, 3))) if driving and draw(st.integers(0, 9)) else None
         order = draw(st.permutations(range(len(xy))))
         places = np.array(order[: draw(st.integers(1, len(xy)))])
@@ -569,6 +569,34 @@ def test_wheels_that_tremble_stand():
     trembling = standing(10, lambda number: Pose(*rng.normal(0, 0.02, 2), 0.0))
     still = standing(10, lambda number: Pose(0.0, 0.0, 0.0))
     assert trembling == pytest.approx(still)
+
+
+def test_odometry_that_comes_back_says_nothing_of_the_time_before():
+    """It may have moved meanwhile: images count in full until it has been seen to stand."""
+    poses = [Pose(1.0, 2.0, 0.5)] * 40
+    poses[20] = None
+    gains = np.diff(odds(standing(7.5, lambda number: poses[number])))
+    assert gains[19] < 0.06  # odds after 20, less those after 19
+    assert gains[22:28].min() > 0.3
+    assert gains[34:] == pytest.approx(0.2 * STANDING * 0.8 * 3, abs=0.05)
+
+
+def test_less_than_half_the_way_to_the_next_place_waits():
+    """And is not forgotten: it counts with what follows it."""
+    sequence = SequenceFilter(street(41), APART, replace(FITTED, leave=1e-9, enter=1e-9))
+    scores = np.zeros(41)
+    scores[20] = 12.0
+    level = np.full(41, FITTED.lost_score)
+    sequence.step(0, Pose(0, 0, 0), np.array([20]), lambda places: scores[places])
+    believed = []
+    for number, x in enumerate((5.9, 6.1, 11.9, 12.3), 1):
+        answer = sequence.step(number * SECOND, Pose(x, 0, 0), np.array([20]), lambda places: level[places])
+        believed.append(per_place(answer, 41))
+    assert believed[0][20] > 0.99
+    assert believed[0][:20].sum() + believed[0][21:].sum() == 0
+    assert believed[1][21] > believed[1][19] > 0  # and a bell around 6.1 m
+    assert believed[2] == pytest.approx(believed[1], abs=1e-6)
+    assert believed[3] @ np.arange(41) == pytest.approx(20 + 1.23, abs=0.1)
 
 
 def test_a_slow_robot_does_not_stand():

@@ -157,12 +157,12 @@ def fit_calibration(
     dynamics = fit.fit_likelihood(drive, place_map, dynamics, radius)
     dynamics = fit.fit_dynamics(drive, place_map, belief, dynamics, radius, tell)
 
-    def judged(answers: list[Hypothesis]) -> tuple[list[Hypothesis], NDArray[np.bool_]]:
-        of_known = [answers[number] for number in known]
-        return of_known, fit.is_right(of_known, truth, radius)
-
-    single, single_right = judged(fit.single_answers(drive, place_map, belief))
-    filtered, filtered_right = judged(fit.filtered_answers(drive, place_map, belief, dynamics))
+    every_single = fit.single_answers(drive, place_map, belief)
+    every_filtered = fit.filtered_answers(drive, place_map, belief, dynamics)
+    single = [every_single[number] for number in known]
+    filtered = [every_filtered[number][0] for number in known]
+    seen = np.array([every_filtered[number][1] for number in known])
+    single_right, filtered_right = (fit.is_right(answers, truth, radius) for answers in (single, filtered))
     right = np.append(single_right, filtered_right)
     if not right.any():
         raise InputError(
@@ -176,12 +176,17 @@ def fit_calibration(
     return Calibration(
         belief=replace(belief, covariance_scale=scale, yaw_std=yaw_std),
         dynamics=dynamics,
-        single=Acceptance.of([answer.probability for answer in single], single_right),
-        filtered=Acceptance.of([answer.probability for answer in filtered], filtered_right),
+        single=_acceptance(single, single_right),
+        # what the image at hand does not speak for is never accepted
+        filtered=_acceptance([filtered[number] for number in np.flatnonzero(seen)], filtered_right[seen]),
         drive=name,
         frames=len(known),
         radius=radius,
     )
+
+
+def _acceptance(answers: list[Hypothesis], right: NDArray[np.bool_]) -> Acceptance:
+    return Acceptance.of([answer.probability for answer in answers], right)
 
 
 def told(calibration: Calibration) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,15 +71,16 @@ def single_answers(drive: Drive, place_map: PlaceMap, belief: Belief) -> list[Hy
 
 def filtered_answers(
     drive: Drive, place_map: PlaceMap, belief: Belief, dynamics: Dynamics
-) -> list[Hypothesis]:
-    """Return the best hypothesis of the sequence filter at each image."""
+) -> list[tuple[Hypothesis, bool]]:
+    """Return the best hypothesis of the sequence filter at each image, and whether that speaks for it."""
     sequence = SequenceFilter(place_map, belief, dynamics)
     answers = []
     for stamp, pose, places, descriptor in zip(
         drive.stamps.tolist(), drive.poses, drive.retrieved, drive.descriptors, strict=True
     ):
         look = _look(place_map, descriptor)
-        answers.append(sequence.step(stamp, pose, places, look).ranked[0])
+        best = sequence.step(stamp, pose, places, look).ranked[0]
+        answers.append((best, sequence.seen(best, look)))
     return answers
 
 
@@ -130,8 +132,14 @@ def fit_belief(drive: Drive, place_map: PlaceMap, belief: Belief, radius: float)
         return log_loss(total[best], right) + float(numbers[0] ** 2 / 2 + margin**2 / 8)
 
     starts = [np.array([cold, margin]) for cold in (-1.0, 0.0) for margin in (-1.0, 0.0)]
-    found = min((minimize(loss, start, method="Nelder-Mead") for start in starts), key=lambda each: each.fun)
+    found = min((_lowest(loss, start) for start in starts), key=lambda each: each.fun)
     return replace(belief, temperature=math.exp(found.x[0]), none_margin=float(found.x[1]))
+
+
+def _lowest(loss: Callable[[Array], float], start: Array) -> Any:
+    """Search from a start of two numbers; where one is 0, the method's own first steps are too small."""
+    options = {"initial_simplex": start + np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]])}
+    return minimize(loss, start, method="Nelder-Mead", options=options)
 
 
 def fit_likelihood(drive: Drive, place_map: PlaceMap, dynamics: Dynamics, radius: float) -> Dynamics:
@@ -151,12 +159,16 @@ def fit_likelihood(drive: Drive, place_map: PlaceMap, dynamics: Dynamics, radius
     if not len(positive) or not len(negative):
         return dynamics
 
+    start = np.array([math.log(dynamics.sharpness), dynamics.lost_score])
+
     def loss(numbers: Array) -> float:
         sharpness, level = math.exp(numbers[0]), numbers[1]
         odds = -np.log(expit(sharpness * (positive - level)).clip(1e-12)).mean()
-        return float(odds - np.log(expit(sharpness * (level - negative)).clip(1e-12)).mean())
+        odds -= np.log(expit(sharpness * (level - negative)).clip(1e-12)).mean()
+        # without a prior, scores that do not overlap have no best line, and those that are alike none at all
+        return float(len(positive) * odds + (numbers - start) ** 2 @ np.array([1 / 2, 1 / 8]))
 
-    found = minimize(loss, np.array([0.0, 1.0]), method="Nelder-Mead").x
+    found = _lowest(loss, start).x
     return replace(dynamics, sharpness=math.exp(found[0]), lost_score=float(found[1]))
 
 
@@ -182,7 +194,7 @@ def fit_dynamics(
     def loss(numbers: Array) -> float:
         tell()
         every = filtered_answers(drive, place_map, belief, moved(numbers))
-        answers = [every[number] for number in known]
+        answers = [every[number][0] for number in known]
         probability = np.array([answer.probability for answer in answers])
         right = is_right(answers, drive.truth[known], radius)
         return log_loss(probability, right) + float(numbers @ (numbers * np.array([1.0, 4.0, 4.0])))

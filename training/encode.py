@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vpr_ros.ahead import ahead
 from training.inputs import Load, batches_of
 from training.network import Network
 from training.similarity import Encode, Numbers
+from vpr_ros.ahead import ahead
 
 
 def encode_rows(

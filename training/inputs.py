@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from vpr_ros.ahead import ahead
 from training.network import Network
+from vpr_ros.ahead import ahead
 from vpr_ros.encoder import check_size
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages

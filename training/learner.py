@@ -13,7 +13,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from vpr_ros.ahead import ahead
 from training.augmentation import Augmentation, apply_changes
 from training.inputs import Load, Part
 from training.loss import ranking_loss
@@ -29,6 +28,7 @@ from training.optimisation import Optimisation
 from training.similarity import Encode, Numbers
 from training.supervision import Supervision
 from training.tuple_batch import TupleBatch, share_of_batch
+from vpr_ros.ahead import ahead
 
 #: Descriptors of so many queries are held while mining; a longer period is mined in parts.
 MOST_QUERIES = 8192

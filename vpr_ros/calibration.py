@@ -121,20 +121,24 @@ def read_calibration(place_map: PlaceMap) -> Calibration | None:
         return None
     try:
         read = json.loads(file.read_text())
-        if read["format"] > FORMAT:
-            raise InputError(
-                f"{file}: calibration format {read['format']}, this version reads up to {FORMAT}: install "
-                f"vpr_ros {read.get('version')} or newer"
-            )
-        if (read["encoder"], read["index"]) != (place_map.fingerprint, place_map.sums.get(INDEX)):
-            raise InputError(f"{file}: of another map: run training/calibrate.py on this one, or remove it")
-        return _calibration(read)
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        newer = read["format"] > FORMAT
+        ours = not newer and (read["encoder"], read["index"]) == (
+            place_map.fingerprint,
+            place_map.sums.get(INDEX),
+        )
+        calibration = _calibration(read) if ours else None
+    except (OSError, ValueError, ArithmeticError, KeyError, TypeError) as error:  # InputError among them
         raise InputError(
             f"{file}: damaged ({error}): run training/calibrate.py again, or remove it"
         ) from error
+    if newer:
+        raise InputError(
+            f"{file}: calibration format {read['format']}, this version reads up to {FORMAT}: install "
+            f"vpr_ros {read.get('version')} or newer"
+        )
+    if calibration is None:
+        raise InputError(f"{file}: of another map: run training/calibrate.py on this one, or remove it")
+    return calibration
 
 
 def _calibration(read: dict[str, Any]) -> Calibration:
@@ -153,6 +157,8 @@ def _calibration(read: dict[str, Any]) -> Calibration:
 
 
 def _acceptance(steps: Sequence[dict[str, Any]]) -> Acceptance:
-    return Acceptance(
-        tuple(Step(float(step["above"]), int(step["accepted"]), int(step["wrong"])) for step in steps)
-    )
+    read = tuple(Step(float(step["above"]), int(step["accepted"]), int(step["wrong"])) for step in steps)
+    for step in read:
+        if not (0 <= step.above <= 1 and 0 <= step.wrong <= step.accepted):
+            raise ValueError(f"{step} cannot be")
+    return Acceptance(read)

@@ -108,11 +108,16 @@ class Localiser:
         seconds = {"search": searched - start, "hypotheses": gathered - searched}
         if self._filter is None:
             return Answer(single, None, self.accepts(single, filtered=False), seconds)
-        filtered = self._filter.step(
-            stamp, pose, places, lambda followed: self.place_map.scores(descriptor, followed)
-        )
+
+        def look(followed: NDArray[np.int64]) -> NDArray[np.float64]:
+            return self.place_map.scores(descriptor, followed)
+
+        filtered = self._filter.step(stamp, pose, places, look)
+        accepted = self.accepts(filtered, filtered=True)
+        if accepted is not None and not self._filter.seen(accepted, look):
+            accepted = None
         seconds["filter"] = perf_counter() - gathered
-        return Answer(single, filtered, self.accepts(filtered, filtered=True), seconds)
+        return Answer(single, filtered, accepted, seconds)
 
     def accepts(self, hypotheses: Hypotheses, filtered: bool) -> Hypothesis | None:
         """Return the best hypothesis where it can be believed."""

@@ -79,9 +79,7 @@ def stamp_to_ns(stamp: Any) -> int:
 def pose_from_odometry(message: Odometry) -> OdometryPose | None:
     """Return where odometry says that the robot is, or None where that is not finite."""
     position, turned = message.pose.pose.position, message.pose.pose.orientation
-    yaw = math.atan2(2 * (turned.w * turned.z + turned.x * turned.y), 1 - 2 * (turned.y**2 + turned.z**2))
-    pose = OdometryPose(position.x, position.y, yaw)
-    return pose if all(map(math.isfinite, (pose.x, pose.y, pose.yaw))) else None
+    return OdometryPose.of(position.x, position.y, (turned.x, turned.y, turned.z, turned.w))
 
 
 def fix_from_hypothesis(hypothesis: Hypothesis, header: Header, calibrated: bool) -> NavSatFix:

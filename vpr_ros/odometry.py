@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import cos, hypot, sin
+from math import atan2, cos, hypot, isfinite, sin
 
 from vpr_ros.geodesy import wrap
 
@@ -17,6 +18,13 @@ class Pose:
     x: float
     y: float
     yaw: float
+
+    @classmethod
+    def of(cls, x: float, y: float, quaternion: Sequence[float]) -> Pose | None:
+        """Return the pose with the yaw of a quaternion (x, y, z, w), or None where it is not finite."""
+        a, b, c, d = quaternion
+        pose = cls(x, y, atan2(2 * (d * c + a * b), 1 - 2 * (b * b + c * c)))
+        return pose if all(map(isfinite, (pose.x, pose.y, pose.yaw))) else None
 
     def motion_to(self, later: Pose) -> Motion:
         """Return the way from here to there as the robot sees it from here."""

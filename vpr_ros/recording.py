@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -197,17 +196,12 @@ def _motion(bag: BagFile, recorded: Recorded) -> Iterator[OdometryMessage]:
     except InputError as error:
         logger.warning("left out: %s", error)
         return
-    pose = _pose(message)
-    if not all(map(math.isfinite, (pose.x, pose.y, pose.yaw))):
+    position, turned = message.pose.pose.position, message.pose.pose.orientation
+    pose = Pose.of(float(position.x), float(position.y), (turned.x, turned.y, turned.z, turned.w))
+    if pose is None:
         logger.warning("left out: %s: %s at %d ns: not finite", bag.path, recorded.topic, recorded.time)
         return
     yield OdometryMessage(header_stamp(message, recorded), recorded.time, pose, lambda: bag.cdr(recorded))
-
-
-def _pose(message: Any) -> Pose:
-    position, turned = message.pose.pose.position, message.pose.pose.orientation
-    yaw = math.atan2(2 * (turned.w * turned.z + turned.x * turned.y), 1 - 2 * (turned.y**2 + turned.z**2))
-    return Pose(float(position.x), float(position.y), yaw)
 
 
 def _stamped(cdr: Callable[[], bytes], stamp: int) -> Callable[[], bytes]:
