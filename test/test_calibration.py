@@ -113,6 +113,20 @@ def test_nothing_right_is_never_accepted(precision):
     assert acceptance_of([(0.5, True), (0.5, False)] * 500).threshold(precision + 0.001) == NEVER
 
 
+@pytest.mark.parametrize("precision", [0.8, 0.9, 0.95])
+def test_on_the_next_drives_as_many_are_right_as_promised(precision):
+    """Taken together: a threshold may be lucky on the frames that it is chosen on, but not by much."""
+    rng = np.random.default_rng(0)
+    accepted = right = 0
+    for _ in range(100):
+        probability = rng.beta(2, 1, (2, 500))
+        good = rng.random((2, 500)) < probability
+        above = probability[1] > Acceptance.of(probability[0], good[0]).threshold(precision)
+        accepted, right = accepted + above.sum(), right + good[1][above].sum()
+    assert accepted > 100 * 50
+    assert right / accepted > precision - 0.02
+
+
 def test_never_is_above_every_probability():
     assert not 1.0 > NEVER  # noqa: SIM300  as it is asked
 
@@ -124,6 +138,12 @@ def test_a_few_right_ones_promise_little(precision, too_few, enough):
     threshold = acceptance_of([(0.9, True)] * enough).threshold(precision)
     assert threshold == pytest.approx(0.9)
     assert threshold < 0.9  # which is accepted
+
+
+def test_a_promise_that_is_just_kept_is_kept():
+    """One right answer is half a wrong one of two."""
+    assert acceptance_of([(0.9, True)]).threshold(0.75) < 0.9
+    assert acceptance_of([(0.9, True)]).threshold(math.nextafter(0.75, 1.0)) == NEVER
 
 
 def test_a_wrong_one_is_left_out_with_all_that_are_no_surer():

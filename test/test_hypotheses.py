@@ -11,7 +11,7 @@ from test.conftest import DATUM
 from test.some_places import a_map, in_a_row
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu
-from vpr_ros.hypotheses import POINT, SAME_VIEW, Belief, clusters, gather, none_score, rank
+from vpr_ros.hypotheses import POINT, SAME_VIEW, Belief, agree, clusters, gather, none_score, rank
 
 
 def ask(place_map, scores, places=None, belief=None):
@@ -391,3 +391,12 @@ def test_a_margin_that_is_no_number(value):
 
 def test_a_margin_may_be_negative():
     assert Belief(none_margin=-2.0).none_margin == -2.0
+
+
+def test_two_answers_agree_within_the_radius_that_makes_one_place_of_them():
+    place_map = a_map([[0, 0, 0], [14, 0, 500], [0, 16, 0]])
+    here, near, far = (ask(place_map, np.full(1, 9.0), np.array([place])).ranked[0] for place in range(3))
+    belief = Belief(cluster_radius=15.0)
+    assert agree(here, here, belief)
+    assert agree(here, near, belief), "altitude is the geotags' worst axis"
+    assert not agree(here, far, belief)

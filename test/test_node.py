@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry
 from rcl_interfaces.srv import DescribeParameters, ListParameters
 from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
@@ -20,18 +23,34 @@ from std_srvs.srv import Trigger
 
 from test.ros_graph import TIMEOUT, Peer, private_domain
 from test.small_world import picture, small_map, small_weights
+from vpr_ros.calibration import Acceptance, Calibration, Step, write_calibration
+from vpr_ros.hypotheses import Belief
 from vpr_ros.messages import points_from_cloud, stamp_to_ns
+from vpr_ros.node_parameters import Parameters
 from vpr_ros.node_process import NodeProcess, node_process
 from vpr_ros.pixels import compress
+from vpr_ros.place_map import open_map
+from vpr_ros.sequence_filter import FORGET, Dynamics
 
 NODE = "/robot/vpr_localiser"
 HEARD = {
     "hypotheses": PointCloud2,
+    "single/hypotheses": PointCloud2,
     "fix": NavSatFix,
     "pose": PoseWithCovarianceStamped,
     "hypothesis_poses": PoseArray,
 }
 NOT_OURS = {"use_sim_time", "start_type_description_service"}
+#: Of the small world: similar places score 5, all others less than 2.
+CALIBRATION = Calibration(
+    belief=Belief(temperature=0.4, covariance_scale=2.0),
+    dynamics=Dynamics(max_speed=40.0, sharpness=3.0, lost_score=2.0),
+    single=Acceptance((Step(0.9, 1000, 0),)),
+    filtered=Acceptance((Step(0.9, 1000, 0),)),
+    drive="a drive",
+    frames=1000,
+    radius=15.0,
+)
 
 
 class World:
@@ -41,30 +60,23 @@ class World:
         self.peer = peer
         self.process = process
         self.images = peer.publisher(ImageMessage, "/camera/image_raw")
-        self._stamp = 0
-        for kind, topic in (
-            (PointCloud2, "hypotheses"),
-            (NavSatFix, "fix"),
-            (PoseWithCovarianceStamped, "pose"),
-        ):
+        self.stamp = 0
+        for topic, kind in HEARD.items():
             peer.hear(kind, f"{NODE}/{topic}")
-        peer.hear(PoseArray, f"{NODE}/hypothesis_poses")
         peer.hear(DiagnosticArray, "/diagnostics")
         peer.until(lambda: peer.kept("/diagnostics"), "no diagnostics")
         peer.until(
-            lambda: all(
-                peer.node.count_publishers(f"{NODE}/{topic}") for topic in ("hypotheses", "fix", "pose")
-            ),
+            lambda: all(peer.node.count_publishers(f"{NODE}/{topic}") for topic in HEARD),
             "the node's topics are not there",
         )
 
-    def send(self, message: ImageMessage) -> int:
-        """Send an image with a stamp of its own, and return the stamp."""
-        self._stamp += 10**9 + 1
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(self._stamp, 10**9)
+    def send(self, message: ImageMessage, seconds: float = FORGET + 1) -> int:
+        """Send an image taken so long after the last, by default too long to follow it; return its stamp."""
+        self.stamp += round(seconds * 10**9) + 1
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(self.stamp, 10**9)
         message.header.frame_id = "camera_front"
         self.images.publish(message)
-        return self._stamp
+        return self.stamp
 
     def answer(self, topic: str, stamp: int):  # type: ignore[no-untyped-def]
         """Wait for the message with this stamp on a topic of the node."""
@@ -97,17 +109,34 @@ def raw(image: np.ndarray, encoding: str = "rgb8") -> ImageMessage:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Weights, and a map that is not calibrated."""
     folder = tmp_path_factory.mktemp("world")
     weights = small_weights(folder / "weights.safetensors")
     return weights, small_map(folder / "map", weights)
 
 
 @pytest.fixture(scope="module")
-def world(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def calibrated(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same, calibrated."""
     weights, place_map = files
+    copy = shutil.copytree(place_map, tmp_path_factory.mktemp("calibrated") / "map")
+    write_calibration(CALIBRATION, open_map(copy))
+    return weights, copy
+
+
+@pytest.fixture(scope="module")
+def world(calibrated: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A node as it is by default, on a calibrated map, with odometry."""
+    weights, place_map = calibrated
     log = tmp_path_factory.mktemp("log") / "node.log"
-    parameters = {"map": place_map, "weights": weights, "device": "cpu", "reliability": "reliable"}
-    remappings = {"image": "/camera/image_raw", "__ns": "/robot"}
+    parameters = {
+        "map": place_map,
+        "weights": weights,
+        "device": "cpu",
+        "reliability": "reliable",
+        "use_odometry": True,
+    }
+    remappings = {"image": "/camera/image_raw", "odometry": "/odom", "__ns": "/robot"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in private_domain().items():
             patch.setenv(name, value)
@@ -140,12 +169,91 @@ def test_an_accepted_answer_is_a_fix_that_navsat_transform_takes(world: World) -
     assert fix.altitude == pytest.approx(500, abs=0.1)
     covariance = np.array(fix.position_covariance).reshape(3, 3)
     assert np.linalg.eigvalsh(covariance).min() >= 1.0
-    assert fix.position_covariance_type == NavSatFix.COVARIANCE_TYPE_APPROXIMATED
+    assert fix.position_covariance_type == NavSatFix.COVARIANCE_TYPE_KNOWN  # the map is calibrated
 
     pose = world.answer("pose", stamp)
     assert pose.header.frame_id == "map"
     assert pose.pose.pose.position.y == pytest.approx(300, abs=1.0)
     assert np.linalg.eigvalsh(np.array(pose.pose.covariance).reshape(6, 6)).min() > 0
+
+
+def test_what_is_rejected_is_no_fix_and_no_pose(world: World) -> None:
+    """It is on ~/hypotheses all the same; the next image is accepted, and is the only one of the two."""
+    heard = {topic: len(world.peer.kept(f"{NODE}/{topic}")) for topic in ("fix", "pose")}
+    unknown = world.send(raw(picture(100)))
+    assert points_from_cloud(world.answer("hypotheses", unknown))["probability"].max() < 0.9
+    known = world.send(raw(picture(3)))
+    for topic, before in heard.items():
+        world.answer(topic, known)
+        new = world.peer.kept(f"{NODE}/{topic}")[before:]
+        assert [stamp_to_ns(each.header.stamp) for each in new] == [known]
+
+
+def test_the_filter_takes_the_images_before_into_account(world: World) -> None:
+    """Far from where it was a moment ago an image alone is believed, and over time it is not, yet."""
+    for seconds, place in ((FORGET + 1, 0), (4.0, 1), (4.0, 2)):
+        near = world.send(raw(picture(place)), seconds)
+        world.answer("hypotheses", near)
+    single, filtered = both(world, near)
+    assert single["place"][0] == filtered["place"][0] == 2
+    assert filtered["probability"][0] > 0.99
+
+    far = world.send(raw(picture(11)), seconds=0.1)
+    single, filtered = both(world, far)
+    assert single["place"][0] == 11
+    assert single["probability"][0] > 0.9
+    assert filtered["place"][0] != 11
+
+
+def both(world: World, stamp: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points of the image alone, and those over time."""
+    single, filtered = (world.answer(topic, stamp) for topic in ("single/hypotheses", "hypotheses"))
+    assert single.header == filtered.header
+    assert filtered.header.frame_id == "map"
+    return points_from_cloud(single), points_from_cloud(filtered)
+
+
+def test_odometry_moves_what_is_believed(world: World) -> None:
+    """Whether twenty seconds later it may be 800 m on, is for odometry to say."""
+    odometry = world.peer.publisher(Odometry, "/odom", 50)
+
+    def believed(metres: float) -> float:
+        """Return how much it believes to be at place 10, having been at place 2 and driven so far."""
+        first = world.stamp + round((FORGET + 1) * 10**9) + 1
+        stamps = [first, first + 10**9 + 1, first + 21 * 10**9 + 2]
+        for stamp, x in zip(stamps, (0.0, 0.0, metres), strict=True):
+            message = Odometry()
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+            message.pose.pose.position.x = x
+            message.pose.pose.orientation.w = 1.0
+            odometry.publish(message)
+        for place, seconds in ((2, FORGET + 1), (2, 1.0), (10, 20.0)):
+            last = world.send(raw(picture(place)), seconds)
+            world.answer("hypotheses", last)
+        assert last == stamps[-1]
+        points = points_from_cloud(world.answer("hypotheses", last))
+        return float(points["probability"][points["place"] == 10].sum())
+
+    # odometry may be lost on its way, or come after the image
+    world.peer.until(lambda: believed(0.0) < 0.5, "odometry that stands is not heeded")
+    world.peer.until(lambda: believed(800.0) > 0.9, "odometry that moves is not heeded")
+
+
+def test_odometry_that_is_not_finite_is_left_out(world: World) -> None:
+    odometry = world.peer.publisher(Odometry, "/odom", 50)
+    message = Odometry()
+    message.pose.pose.position.x = float("nan")
+    odometry.publish(message)
+    assert points_from_cloud(world.answer("hypotheses", world.send(raw(picture(1)))))["place"][0] == 1
+    assert world.counts()["frames failed"] == "0"
+
+
+def test_diagnostics_say_what_is_accepted_on_a_calibrated_map(world: World) -> None:
+    world.answer("hypotheses", world.send(raw(picture(1))))
+    values = world.counts()
+    assert values["calibrated"] == "true"
+    assert values["accepted above"] == "0.9"
+    assert "calibrat" not in world.peer.kept("/diagnostics")[-1].status[0].message
 
 
 @pytest.mark.parametrize(
@@ -231,10 +339,9 @@ def test_localise_sends_the_last_accepted_pose_as_initial_pose(world: World) -> 
 
 def test_every_parameter_is_described_and_numbers_have_a_range(world: World) -> None:
     listed = world.peer.call(ListParameters, f"{NODE}/list_parameters", ListParameters.Request())
-    ours = [
-        name for name in listed.result.names if name not in ("use_sim_time", "start_type_description_service")
-    ]
-    assert {"map", "weights", "k", "min_probability"} <= set(ours)
+    ours = [name for name in listed.result.names if name not in NOT_OURS]
+    assert set(ours) == {each.name for each in fields(Parameters)}
+    assert {"precision", "filter", "max_speed", "use_odometry"} <= set(ours)
     described = world.peer.call(
         DescribeParameters, f"{NODE}/describe_parameters", DescribeParameters.Request(names=ours)
     )
@@ -272,6 +379,8 @@ def test_it_ends_cleanly_when_told_to(
         ({"map": "MAP", "weights": "OTHER"}, "built with other weights"),
         ({"map": "MAP", "weights": "WEIGHTS", "device": "tpu"}, "'device' is 'tpu'"),
         ({"map": "MAP", "weights": "WEIGHTS", "k": "0"}, "k"),
+        ({"map": "MAP", "weights": "WEIGHTS", "precision": "0.2"}, "precision"),
+        ({"map": "DAMAGED", "weights": "WEIGHTS"}, "calibration.json: damaged"),
         ({"map": "2024"}, "map"),
         ({"map": "~nobody_of_that_name/map"}, "no such user"),
         ({"map": "/" + "x" * 400}, "File name too long"),
@@ -283,6 +392,9 @@ def test_a_mistake_is_told_in_one_line(
 ) -> None:
     weights, place_map = files
     known = {"MAP": place_map, "WEIGHTS": weights}
+    if "DAMAGED" in parameters.values():
+        known["DAMAGED"] = shutil.copytree(place_map, tmp_path / "map")
+        (known["DAMAGED"] / "calibration.json").write_text("{")
     if "OTHER" in parameters.values():
         other = tmp_path / "other.safetensors"
         other.write_bytes(weights.read_bytes())
@@ -310,15 +422,23 @@ def _scale_first_tensor(file: Path) -> None:
     save_encoder(encoder, file, "a test")
 
 
-def test_compressed_images_are_answered_and_garbage_is_refused(
+def test_compressed_images_one_by_one_on_a_map_that_is_not_calibrated(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in private_domain().items():
         monkeypatch.setenv(name, value)
     weights, place_map = files
-    parameters = {"map": place_map, "weights": weights, "compressed": True, "reliability": "reliable"}
+    parameters = {
+        "map": place_map,
+        "weights": weights,
+        "compressed": True,
+        "reliability": "reliable",
+        "filter": False,
+        "precision": 0.6,
+    }
     peer = Peer()
     peer.hear(PointCloud2, "/vpr_localiser/hypotheses")
+    peer.hear(NavSatFix, "/vpr_localiser/fix")
     peer.hear(DiagnosticArray, "/diagnostics")
     with node_process(parameters, {}, tmp_path / "node.log"):
         images = peer.publisher(CompressedImage, "/image/compressed")
@@ -342,4 +462,18 @@ def test_compressed_images_are_answered_and_garbage_is_refused(
             ),
             "nothing refused",
         )
+        # what is answered without a calibration is not called known
+        fix = peer.until(lambda: peer.kept("/vpr_localiser/fix"), "no fix")[0]
+        assert fix.position_covariance_type == NavSatFix.COVARIANCE_TYPE_APPROXIMATED
+        peer.until(
+            lambda: "is not calibrated" in peer.kept("/diagnostics")[-1].status[0].message,
+            "diagnostics do not say that the map is not calibrated",
+        )
+        status = peer.kept("/diagnostics")[-1].status[0]
+        assert status.level == DiagnosticStatus.WARN
+        assert "training/calibrate.py" in status.message
+        values = {each.key: each.value for each in status.values}
+        assert (values["calibrated"], values["accepted above"]) == ("false", "0.6")
+        assert not peer.node.count_publishers("/vpr_localiser/single/hypotheses")
+        assert not peer.node.count_subscribers("/odometry")
     peer.close()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vpr_ros.odometry import Motion, Odometry, Pose
@@ -91,6 +91,7 @@ def test_distance():
 
 
 @given(poses, poses, st.floats(0, 1))
+@example(Pose(0, 0, 3.0), Pose(0, 0, -3.0), 0.75)
 def test_between_two_poses_it_is_on_the_straight_way_and_turns_the_short_way(first, second, share):
     odometry = odometry_of((5.0, first), (6.0, second))
     stamp = 5 * SECOND + round(share * SECOND)
@@ -98,6 +99,7 @@ def test_between_two_poses_it_is_on_the_straight_way_and_turns_the_short_way(fir
     share = (stamp - 5 * SECOND) / SECOND
     assert pose.x == pytest.approx(first.x + share * (second.x - first.x), abs=1e-6)
     assert pose.y == pytest.approx(first.y + share * (second.y - first.y), abs=1e-6)
+    assert -math.pi <= pose.yaw <= math.pi
     whole = turned_by(first.yaw, second.yaw)
     assert abs(turned_by(first.yaw, pose.yaw)) <= abs(whole) + 1e-9
     if abs(whole) < 3.1:  # half a turn may go either way

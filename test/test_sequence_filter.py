@@ -219,7 +219,7 @@ def test_places_given_up_change_little(drive):
         dense.step(look.stamp, look.pose, look.places, look.scores)
         # what was given up may come to weigh more by as much as an image can say
         most = np.exp(dynamics.sharpness * (look.scores.max() - dynamics.lost_score)).clip(1)
-        tolerance = SHOWN + len(place_map) * LEAST * most**number
+        tolerance = SHOWN + LEAST * most**number
         assert per_place(hypotheses, len(place_map)) == pytest.approx(dense.p, abs=tolerance)
 
 
@@ -233,6 +233,40 @@ def test_only_how_far_scores_lie_above_the_lost_score_counts(drive, shift):
         one = take(first, look)
         other = take(second, replace(look, scores=look.scores + shift))
         assert one.none == pytest.approx(other.none, abs=1e-5)
+
+
+def test_what_is_given_up_is_lost():
+    """Of three thousand places that are as likely, a thousand are followed; the others may still be right."""
+    place_map = a_map(in_a_row(3000, 0.05), spacing=0.05)
+    sequence = SequenceFilter(place_map, APART, replace(FITTED, max_speed=200.0, leave=1e-9, enter=1e-9))
+    scores = np.zeros(3000)
+    scores[1500] = 20.0
+    take(sequence, Look(0, None, np.array([1500]), scores))
+    level = np.full(3000, FITTED.lost_score)
+    assert take(sequence, Look(SECOND, None, np.array([0]), level)).none == pytest.approx(2 / 3, abs=0.01)
+    # and an image that says nothing changes nothing
+    assert take(sequence, Look(SECOND, None, np.array([0]), level)).none >= 2 / 3 - 0.01
+
+
+@pytest.mark.parametrize("rate", [1, 30])
+def test_it_finds_itself_in_a_large_map_at_any_frame_rate(rate):
+    """What enters a place is little where there are many places, and less where there are many images."""
+    count = 20_000
+    town = Town(a_map(in_a_row(count, 2.0), np.full(count, 90.0), spacing=2.0), 0)
+    dynamics = replace(FITTED, sharpness=2.0, lost_score=3.0)
+
+    def scores(right):
+        drawn = town.rng.normal(0, 1, count)
+        drawn[right - 2 : right + 3] = town.rng.normal(6, 1)
+        return drawn
+
+    town.scores = scores
+    robot = Robot(town, dynamics, k=20)
+    robot.drive(100 + np.arange(5 * rate) * 5 // rate, seconds=1 / rate)
+    elsewhere = 15_000 + np.arange(12 * rate) * 5 // rate
+    answers = robot.drive(elsewhere, seconds=1 / rate)
+    assert off(town, answers, elsewhere)[-1] <= 15
+    assert answers[-1].none < 0.1
 
 
 def test_never_are_more_than_the_most_followed():
@@ -527,6 +561,28 @@ def test_with_headings_the_weight_lies_ahead():
     assert std == pytest.approx(math.hypot(6, 50 * math.hypot(DRIFT, APART.yaw_std)), rel=0.1)
 
 
+@pytest.mark.parametrize(("turn", "heading"), [(math.pi / 2, 0.0), (-math.pi / 2, 180.0), (0.0, 90.0)])
+def test_after_a_bend_it_looks_the_other_way(turn, heading):
+    """On one spot are places that look north, south, east and west: odometry knows which one it is."""
+    enu = [[0, 0, 0], *([[20, 0, 0]] * 4)]
+    place_map = a_map(enu, [90, 0, 180, 90, 270], spacing=10.0)
+    sequence = SequenceFilter(place_map, Belief(cluster_radius=1.0), FITTED)
+    scores = np.array([12.0, 0, 0, 0, 0])
+    sequence.step(0, Pose(3, 4, 1.0), np.array([0]), lambda places: scores[places])
+    there = Pose(3 + 20 * math.cos(1.0), 4 + 20 * math.sin(1.0), 1.0 + turn)
+    level = np.full(5, FITTED.lost_score)
+    answer = sequence.step(SECOND, there, np.array([0]), lambda places: level[places])
+    believed = {
+        float(place_map.places["heading"][place]): each.probability
+        for each in answer.ranked
+        for place in each.places
+        if place
+    }
+    assert believed[heading] == max(believed.values()) > 0.2
+    opposite = (heading + 180) % 360
+    assert believed.get(opposite, 0.0) < 1e-3
+
+
 # --- standing still
 
 
@@ -578,7 +634,7 @@ def test_odometry_that_comes_back_says_nothing_of_the_time_before():
     gains = np.diff(odds(standing(7.5, lambda number: poses[number])))
     assert gains[19] < 0.06  # odds after 20, less those after 19
     assert gains[22:28].min() > 0.3
-    assert gains[34:] == pytest.approx(0.2 * STANDING * 0.8 * 3, abs=0.05)
+    assert gains[34:].max() < 0.1
 
 
 def test_less_than_half_the_way_to_the_next_place_waits():
@@ -743,12 +799,12 @@ def test_places_on_one_spot():
 def test_a_step_costs_what_is_within_reach_and_not_what_the_map_holds():
     """Of ten times the places, no more are looked at."""
     asked = []
-    for count in (150, 1500):
+    for count in (1500, 15_000):
         robot = Robot(Town(street(count), 7), k=5)
         robot.drive(range(40, 100))
         asked.append(np.array(robot.asked[10:]))
-    assert asked[1].mean() < 1.5 * asked[0].mean()
-    assert asked[1].mean() < 80
+    assert asked[1].mean() < 1.3 * asked[0].mean()
+    assert asked[1].mean() < 120
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu
 from vpr_ros.geotagged import Image
-from vpr_ros.hypotheses import Belief, Hypothesis
+from vpr_ros.hypotheses import Belief, Hypothesis, agree
 from vpr_ros.odometry import Odometry
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.recording import Frame, Recording, open_recording
@@ -76,15 +76,16 @@ def calibrate(
         k: Places retrieved for each image.
         device: auto, cuda or cpu.
     """
+    if k < 1:
+        raise InputError(f"--k {k}: expected at least 1")
+    belief = Belief(cluster_radius=radius, view_std=view_std)
+    dynamics = Dynamics(max_speed=max_speed)
     engine = Engine(load_encoder(weights), choose_device(device))
     place_map = open_map(map, engine.fingerprint)
     recording = open_recording(data, session, rows, image_topic, fix_topic, frame_rate, truth, odometry_topic)
     drive = encode_drive(recording, engine, place_map, k)
-    belief = Belief(cluster_radius=radius, view_std=view_std)
     with tqdm(total=TRIALS, desc="calibrating", unit="trial") as progress:
-        calibration = fit_calibration(
-            drive, place_map, belief, Dynamics(max_speed=max_speed), str(data), progress.update
-        )
+        calibration = fit_calibration(drive, place_map, belief, dynamics, str(data), progress.update)
     file = write_calibration(calibration, place_map)
     print(told(calibration))
     print(f"written to {file}")
@@ -160,8 +161,8 @@ def fit_calibration(
     every_single = fit.single_answers(drive, place_map, belief)
     every_filtered = fit.filtered_answers(drive, place_map, belief, dynamics)
     single = [every_single[number] for number in known]
-    filtered = [every_filtered[number][0] for number in known]
-    seen = np.array([every_filtered[number][1] for number in known])
+    filtered = [every_filtered[number] for number in known]
+    agreed = np.array([agree(each, alone, belief) for each, alone in zip(filtered, single, strict=True)])
     single_right, filtered_right = (fit.is_right(answers, truth, radius) for answers in (single, filtered))
     right = np.append(single_right, filtered_right)
     if not right.any():
@@ -177,8 +178,8 @@ def fit_calibration(
         belief=replace(belief, covariance_scale=scale, yaw_std=yaw_std),
         dynamics=dynamics,
         single=_acceptance(single, single_right),
-        # what the image at hand does not speak for is never accepted
-        filtered=_acceptance([filtered[number] for number in np.flatnonzero(seen)], filtered_right[seen]),
+        # the localiser accepts no others
+        filtered=_acceptance([filtered[number] for number in np.flatnonzero(agreed)], filtered_right[agreed]),
         drive=name,
         frames=len(known),
         radius=radius,

@@ -71,16 +71,15 @@ def single_answers(drive: Drive, place_map: PlaceMap, belief: Belief) -> list[Hy
 
 def filtered_answers(
     drive: Drive, place_map: PlaceMap, belief: Belief, dynamics: Dynamics
-) -> list[tuple[Hypothesis, bool]]:
-    """Return the best hypothesis of the sequence filter at each image, and whether that speaks for it."""
+) -> list[Hypothesis]:
+    """Return the best hypothesis of the sequence filter at each image."""
     sequence = SequenceFilter(place_map, belief, dynamics)
     answers = []
     for stamp, pose, places, descriptor in zip(
         drive.stamps.tolist(), drive.poses, drive.retrieved, drive.descriptors, strict=True
     ):
         look = _look(place_map, descriptor)
-        best = sequence.step(stamp, pose, places, look).ranked[0]
-        answers.append((best, sequence.seen(best, look)))
+        answers.append(sequence.step(stamp, pose, places, look).ranked[0])
     return answers
 
 
@@ -194,7 +193,7 @@ def fit_dynamics(
     def loss(numbers: Array) -> float:
         tell()
         every = filtered_answers(drive, place_map, belief, moved(numbers))
-        answers = [every[number][0] for number in known]
+        answers = [every[number] for number in known]
         probability = np.array([answer.probability for answer in answers])
         right = is_right(answers, drive.truth[known], radius)
         return log_loss(probability, right) + float(numbers @ (numbers * np.array([1.0, 4.0, 4.0])))

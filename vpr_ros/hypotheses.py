@@ -131,6 +131,15 @@ def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief:
     return Hypotheses(ranked, max(0.0, 1.0 - float(weights.sum())))
 
 
+def agree(filtered: Hypothesis, single: Hypothesis, belief: Belief) -> bool:
+    """Tell whether the image alone names the place that it is thought to be at with those before it.
+
+    Right after a kidnapping, or where the map ends, a filter is sure of the old place for some images more.
+    """
+    apart = np.linalg.norm(filtered.enu[:2] - single.enu[:2])
+    return bool(apart <= belief.cluster_radius)
+
+
 def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
     """Return groups of rows, each around its best row; a chain of places along a road does not grow one."""
     free = np.ones(len(enu), bool)

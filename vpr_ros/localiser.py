@@ -14,7 +14,7 @@ from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
-from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, gather
+from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.sequence_filter import Dynamics, SequenceFilter
@@ -108,13 +108,11 @@ class Localiser:
         seconds = {"search": searched - start, "hypotheses": gathered - searched}
         if self._filter is None:
             return Answer(single, None, self.accepts(single, filtered=False), seconds)
-
-        def look(followed: NDArray[np.int64]) -> NDArray[np.float64]:
-            return self.place_map.scores(descriptor, followed)
-
-        filtered = self._filter.step(stamp, pose, places, look)
+        filtered = self._filter.step(
+            stamp, pose, places, lambda followed: self.place_map.scores(descriptor, followed)
+        )
         accepted = self.accepts(filtered, filtered=True)
-        if accepted is not None and not self._filter.seen(accepted, look):
+        if accepted is not None and not agree(accepted, single.ranked[0], self.belief):
             accepted = None
         seconds["filter"] = perf_counter() - gathered
         return Answer(single, filtered, accepted, seconds)

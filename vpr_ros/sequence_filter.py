@@ -25,7 +25,7 @@ from scipy.spatial import cKDTree
 
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import heading_to_yaw, wrap
-from vpr_ros.hypotheses import SAME_VIEW, Array, Belief, Hypotheses, Hypothesis, rank
+from vpr_ros.hypotheses import SAME_VIEW, Array, Belief, Hypotheses, rank
 from vpr_ros.odometry import Motion, Pose
 from vpr_ros.place_map import PlaceMap
 
@@ -33,12 +33,11 @@ Places = NDArray[np.int64]
 #: From (M,) places to the (M,) scores that the image at hand gives them.
 Look = Callable[[Places], Array]
 
-#: Places followed at most, and the probability below which one is given up.
-MOST, LEAST = 1000, 1e-6
+#: Places followed at most, and the probability below which one is given up, times the places of the map:
+#: of a large one, each is entered with little, and at a high frame rate with less.
+MOST, LEAST = 1000, 1e-4
 #: Of places gathered into hypotheses: the probability below which one adds nothing to them.
 SHOWN = 1e-4
-#: Places of a hypothesis, the most probable first, of which the image must look like one.
-SEEN = 20
 #: Probability that a robot just switched on is on the map.
 ON_MAP = 0.5
 #: Seconds without an image after which it could be anywhere.
@@ -114,14 +113,6 @@ class SequenceFilter:
         self._stamp = stamp
         return self._hypotheses()
 
-    def seen(self, hypothesis: Hypothesis, look: Look) -> bool:
-        """Tell whether the image at hand speaks for the hypothesis, and not the way there alone.
-
-        Right after a kidnapping, or where the map ends, the filter is sure for some images more.
-        """
-        places = np.array(hypothesis.places[:SEEN], np.int64)
-        return float(look(places).max()) > self._dynamics.lost_score
-
     def _move(self, seconds: float, pose: Pose | None) -> float:
         """Pass on the weights to the places within reach; return what a new image is worth."""
         xy = self._xy[self._places]
@@ -193,7 +184,7 @@ class SequenceFilter:
         total = float(weights.sum()) + none
         self._lost, weights = none / total, weights / total
         kept = np.argsort(-weights, kind="stable")[:MOST]
-        kept = kept[: max(1, int((weights[kept] > LEAST).sum()))]
+        kept = kept[: max(1, int((weights[kept] > LEAST / len(self._map)).sum()))]
         self._places, self._weights = self._places[kept], weights[kept]
         self._lost = 1.0 - float(self._weights.sum())
 
