@@ -140,6 +140,16 @@ def test_colder_where_scores_tell_more(place_map):
     assert belief.temperature == pytest.approx(1 / 2.5, rel=0.25)
 
 
+@pytest.mark.parametrize(("metres", "likely"), [(15.0, True), (35.0, False)])
+def test_an_answer_beyond_the_radius_is_wrong_however_similar(place_map, metres, likely):
+    drive = Maker(6.0).drive(place_map, 0)
+    drive.truth[:, 1] += metres
+    belief = fit.fit_belief(drive, place_map, BELIEF, RADIUS)
+    probability, right = judged(drive, place_map, belief)
+    assert (right.mean() > 0.9) == likely
+    assert probability.mean() > 0.85 if likely else probability.mean() < 0.3
+
+
 def test_off_the_map_it_is_none(place_map):
     maker = Maker(3.0, frames=150, unmapped=150)
     belief = fit.fit_belief(maker.drive(place_map, 0), place_map, BELIEF, RADIUS)
@@ -220,6 +230,29 @@ def test_the_line_scales_with_the_scores(place_map, scale):
     dynamics = fit.fit_likelihood(scaled, place_map, Dynamics(), RADIUS)
     assert dynamics.sharpness == pytest.approx(2.5 / scale, rel=0.15)
     assert dynamics.lost_score == pytest.approx(1.25 * scale, rel=0.1)
+
+
+def test_places_nearby_are_not_unrelated():
+    """Two spots with ten places each, which look alike: what is like the right one is right, or far away."""
+    enu = np.concatenate([in_a_row(10, 1.0), in_a_row(10, 1.0, north=1000.0)])
+    index = faiss.IndexFlatIP(20)
+    index.add(np.eye(20, dtype=np.float32))
+    spots = a_map(enu, spacing=1.0, unrelated=Spread(0.0, 1.0), index=index)
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 1, (600, 20))
+    scores[:, :10] += 3.0
+    scores -= scores.mean(axis=1, keepdims=True)
+    drive = Drive(
+        np.arange(600) * 10**9,
+        scores.astype(np.float32),
+        [None] * 600,
+        np.tile(enu[5, :2], (600, 1)),
+        np.full(600, np.nan),
+        np.tile(np.arange(10), (600, 1)),
+    )
+    dynamics = fit.fit_likelihood(drive, spots, Dynamics(), RADIUS)
+    assert dynamics.sharpness == pytest.approx(3.0, rel=0.2)
+    assert dynamics.lost_score == pytest.approx(0.0, abs=0.2)
 
 
 def test_off_the_map_alone_there_is_no_right_place_to_learn_from(place_map):
@@ -321,6 +354,17 @@ def test_the_filters_answers_become_no_less_likely(place_map):
     assert abs(math.log(found.look)) < 1.5  # near where it began
     assert abs(math.log(found.sharpness / 2.0)) < 1
     assert abs(found.lost_score - 1.2) < 1.5
+
+
+@pytest.mark.parametrize("maker", [Maker(8.0, frames=20), Maker(0.0, frames=20)], ids=str)
+def test_a_short_drive_moves_the_filter_little(place_map, maker):
+    """Whether it is right all the time or never."""
+    start = Dynamics(sharpness=2.0, lost_score=1.5)
+    drive = maker.drive(place_map, 3)
+    found = fit.fit_dynamics(drive, place_map, BELIEF, start, RADIUS, lambda: None)
+    assert abs(math.log(found.look)) < 0.5
+    assert abs(math.log(found.sharpness / 2.0)) < 0.5
+    assert abs(found.lost_score - 1.5) < 0.5
 
 
 @pytest.fixture(scope="module")

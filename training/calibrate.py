@@ -169,9 +169,12 @@ def fit_calibration(
         raise InputError(
             f"{name}: none of {len(known)} answers lies within {radius:g} m of the truth: is it this area?"
         )
-    answers = [answer for answer, good in zip(single + filtered, right, strict=True) if good]
-    errors = fit.offsets(answers, np.concatenate([truth, truth])[right])
-    heading = np.concatenate([drive.heading[known]] * 2)[right]
+    # covariances are of what is published; where that is too little to tell, of all that is right
+    published = np.append(np.zeros(len(known), bool), agreed & filtered_right)
+    chosen = np.flatnonzero(published if published.sum() >= FEWEST else right)
+    answers = [(single + filtered)[number] for number in chosen]
+    errors = fit.offsets(answers, np.concatenate([truth, truth])[chosen])
+    heading = np.concatenate([drive.heading[known]] * 2)[chosen]
     scale = fit.fit_covariance(answers, errors, place_map.geotag_std, belief.covariance_scale)
     yaw_std = fit.fit_yaw(answers, heading, belief.yaw_std)
     return Calibration(
