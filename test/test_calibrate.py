@@ -89,6 +89,7 @@ def test_it_writes_into_the_map_and_says_what_it_found(map_folder, drive, weight
     calibration = read_calibration(open_map(map_folder))
     assert (calibration.frames, calibration.radius, calibration.drive) == (PLACES, 20.0, str(drive))
     assert calibration.belief.cluster_radius == 20.0
+    assert calibration.belief.yaw_std == 0.02  # the headings are those of the map
     assert f"temperature {calibration.belief.temperature:.3g}" in done.stdout
 
 

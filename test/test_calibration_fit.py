@@ -399,7 +399,8 @@ def test_a_calibration_holds_on_the_next_drive(calibrated, place_map, over_time)
         probability, right = probabilities(answers), fit.is_right(answers, drive.truth, RADIUS)
         assert probability.mean() == pytest.approx(right.mean(), abs=0.08)
         good = [answer for answer, fine in zip(answers, right, strict=True) if fine]
-        assert coverage(good, fit.offsets(good, drive.truth[right])) > 0.88
+        # a metre of error: without the scale all would be covered
+        assert 0.88 < coverage(good, fit.offsets(good, drive.truth[right])) < 0.995
         accepted = agreed & (probability > acceptance.threshold(0.9))
         assert accepted.sum() > 40
         assert right[accepted].mean() > 0.82  # of 90 % promised, on some 80 frames

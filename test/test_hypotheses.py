@@ -238,6 +238,16 @@ def test_yaw_comes_from_the_places_whose_heading_is_known():
     assert hypothesis.yaw_variance == pytest.approx(Belief().yaw_std ** 2)
 
 
+@pytest.mark.parametrize("score", [-200.0, -358.0, -360.0, -1000.0])
+def test_yaw_is_not_that_of_a_place_that_counts_for_nothing(score):
+    """Its weight beside the others' may be too small a number to divide by."""
+    (hypothesis,) = ask(
+        a_map(in_a_row(2, 1.0), [np.nan, 0.0]), [0.0, score], belief=Belief(temperature=0.5)
+    ).ranked
+    assert math.isnan(hypothesis.yaw)
+    assert math.isnan(hypothesis.yaw_variance)
+
+
 @pytest.mark.parametrize(
     ("headings", "yaw"),
     [((0, 0), math.pi / 2), ((80, 100), 0.0), ((260, 280), math.pi), ((350, 10), math.pi / 2)],

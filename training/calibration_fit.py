@@ -213,12 +213,14 @@ def fit_covariance(answers: Sequence[Hypothesis], errors: Array, geotag_std: flo
         scale: likewise.
     """
     floor = geotag_std**2 * np.eye(2)
+    # of few errors, one more than 95 %: that many are within on the next drive, too (conformal prediction)
+    level = min(1.0, math.ceil(0.95 * (len(errors) + 1)) / len(errors))
     spread = (np.array([answer.covariance[:2, :2] for answer in answers]) - floor) / scale
 
     def excess(logarithm: float) -> float:
         covariance = math.exp(logarithm) * spread + floor
         squared = np.einsum("ni,nij,nj->n", errors, np.linalg.inv(covariance), errors)
-        return float(np.quantile(squared, 0.95)) - ELLIPSE_95
+        return float(np.quantile(squared, level, method="higher")) - ELLIPSE_95
 
     low, high = math.log(1e-3), math.log(1e3)
     if excess(low) <= 0:  # the geotags' own error covers it

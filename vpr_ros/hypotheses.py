@@ -188,7 +188,7 @@ def _hypothesis(
 def _mean_yaw(yaw: Array, share: Array, floor: float) -> tuple[float, float]:
     """Return the circular mean and a variance, or NaN where no yaw is known."""
     known = ~np.isnan(yaw)
-    if not known.any() or not share[known].sum() > 0:
+    if not share[known].sum() > 1e-9:  # of one that counts for nothing it would be the yaw of nothing
         return float("nan"), float("nan")
     resultant = (share[known] * np.exp(1j * yaw[known])).sum() / share[known].sum()
     # -2 ln R is the variance of the wrapped normal distribution of that resultant length
