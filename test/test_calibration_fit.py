@@ -81,15 +81,21 @@ def probabilities(answers):
 
 def judged(drive, place_map, belief):
     """Return the probabilities of the answers to each image, and whether these are right."""
-    answers = fit.single_answers(drive, place_map, belief)
+    answers = best_alone(drive, place_map, belief)
     return probabilities(answers), fit.is_right(answers, drive.truth, RADIUS)
+
+
+def best_alone(drive, place_map, belief):
+    """Return the best hypothesis of each image alone."""
+    return [answer.ranked[0] for answer in fit.single_answers(drive, place_map, belief)]
 
 
 def filtered(drive, place_map, belief, dynamics):
     """Return the filter's best hypotheses, and which of them the image alone agrees with."""
-    answers = fit.filtered_answers(drive, place_map, belief, dynamics)
     alone = fit.single_answers(drive, place_map, belief)
-    return answers, np.array([agree(*pair, belief) for pair in zip(answers, alone, strict=True)])
+    answers = fit.filtered_answers(drive, place_map, belief, dynamics, alone)
+    pairs = zip(answers, best_alone(drive, place_map, belief), strict=True)
+    return answers, np.array([agree(*pair, belief) for pair in pairs])
 
 
 def share_is_promised(probability, right):
@@ -203,7 +209,7 @@ def test_frames_without_truth_are_not_judged(place_map):
     ):
         assert fitted(partly) == fitted(without)
         assert fitted(partly) != fitted(drive)
-    answers = fit.single_answers(partly, place_map, BELIEF)
+    answers = best_alone(partly, place_map, BELIEF)
     assert not fit.is_right(answers, partly.truth, 1e9)[::3].any()
     assert fit.is_right(answers, partly.truth, 1e9)[1::3].all()
 
@@ -395,7 +401,7 @@ def test_a_calibration_holds_on_the_next_drive(calibrated, place_map, over_time)
         if over_time:
             answers, agreed = filtered(drive, place_map, belief, dynamics)
         else:
-            answers, agreed = fit.single_answers(drive, place_map, belief), np.full(len(drive), True)
+            answers, agreed = best_alone(drive, place_map, belief), np.full(len(drive), True)
         probability, right = probabilities(answers), fit.is_right(answers, drive.truth, RADIUS)
         assert probability.mean() == pytest.approx(right.mean(), abs=0.08)
         good = [answer for answer, fine in zip(answers, right, strict=True) if fine]
@@ -460,7 +466,7 @@ def test_what_it_tells(calibrated):
 def test_a_whole_fit_takes_as_many_trials_as_it_says(place_map, monkeypatch):
     told = []
     drive = Maker(frames=20).drive(place_map, 0)
-    answers = fit.single_answers(drive, place_map, BELIEF)
+    answers = best_alone(drive, place_map, BELIEF)
     monkeypatch.setattr(fit, "filtered_answers", lambda *_: answers)
     fit_calibration(drive, place_map, BELIEF, Dynamics(), "x", lambda: told.append(1))
     assert 0 < len(told) <= TRIALS + 1

@@ -1,6 +1,7 @@
 """Hypotheses by their properties: probabilities, covariances, which places stand together."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,18 @@ from test.conftest import DATUM
 from test.some_places import a_map, in_a_row
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu
-from vpr_ros.hypotheses import POINT, SAME_VIEW, Belief, agree, clusters, gather, none_score, rank
+from vpr_ros.hypotheses import (
+    POINT,
+    SAME_VIEW,
+    Belief,
+    Hypotheses,
+    agree,
+    clusters,
+    gather,
+    none_score,
+    rank,
+    with_lost,
+)
 
 
 def ask(place_map, scores, places=None, belief=None):
@@ -410,3 +422,40 @@ def test_two_answers_agree_within_the_radius_that_makes_one_place_of_them():
     assert agree(here, here, belief)
     assert agree(here, near, belief), "altitude is the geotags' worst axis"
     assert not agree(here, far, belief)
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=answers, second=answers, none=st.floats(0, 1), on_map=st.floats(0.01, 0.99))
+def test_what_is_lost_is_where_the_image_says(first, second, none, on_map):
+    """Probabilities still sum to one, and nothing that was followed is gone or becomes less likely."""
+    followed, alone = (
+        ask(a_map([at for at, _, _ in each], [heading for _, heading, _ in each]), [s for _, _, s in each])
+        for each in (first, second)
+    )
+    scale = (1 - none) / max(1 - followed.none, 1e-9)
+    ranked = [replace(each, probability=each.probability * scale) for each in followed.ranked]
+    followed = Hypotheses(ranked, none)
+    both = with_lost(followed, alone, on_map, Belief())
+    total = sum(each.probability for each in both.ranked)
+    assert total + both.none == pytest.approx(sum(each.probability for each in ranked) + none, abs=1e-6)
+    assert both.none == pytest.approx(none * (1 - on_map + on_map * alone.none), abs=1e-9)
+    for each in ranked:
+        assert any(
+            np.array_equal(each.enu, after.enu) and after.probability >= each.probability
+            for after in both.ranked
+        )
+    assert [each.probability for each in both.ranked] == sorted(
+        (each.probability for each in both.ranked), reverse=True
+    )
+
+
+def test_a_filter_that_is_lost_answers_as_the_image_alone_does_and_a_sure_one_as_itself():
+    place_map = a_map([[0, 0, 0], [200, 0, 0]])
+    here, there = (ask(place_map, np.full(1, 9.0), np.array([place])) for place in range(2))
+    lost = Hypotheses([replace(here.ranked[0], probability=0.02)], 0.98)
+    assert with_lost(lost, there, 0.5, Belief()).ranked[0].places == (1,)
+    sure = Hypotheses([replace(here.ranked[0], probability=0.9)], 0.1)
+    assert with_lost(sure, there, 0.5, Belief()).ranked[0].places == (0,)
+    again = with_lost(sure, here, 0.5, Belief())
+    assert len(again.ranked) == 1, "one place is named once"
+    assert again.ranked[0].probability == pytest.approx(0.9 + 0.05 * here.ranked[0].probability)

@@ -159,8 +159,8 @@ def fit_calibration(
     dynamics = fit.fit_dynamics(drive, place_map, belief, dynamics, radius, tell)
 
     every_single = fit.single_answers(drive, place_map, belief)
-    every_filtered = fit.filtered_answers(drive, place_map, belief, dynamics)
-    single = [every_single[number] for number in known]
+    every_filtered = fit.filtered_answers(drive, place_map, belief, dynamics, every_single)
+    single = [every_single[number].ranked[0] for number in known]
     filtered = [every_filtered[number] for number in known]
     agreed = np.array([agree(each, alone, belief) for each, alone in zip(filtered, single, strict=True)])
     single_right, filtered_right = (fit.is_right(answers, truth, radius) for answers in (single, filtered))

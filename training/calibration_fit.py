@@ -17,10 +17,10 @@ from scipy.optimize import brentq, minimize
 from scipy.special import expit, logsumexp
 
 from vpr_ros.geodesy import heading_to_yaw, wrap
-from vpr_ros.hypotheses import Array, Belief, Hypothesis, clusters, gather, none_score
+from vpr_ros.hypotheses import Array, Belief, Hypotheses, Hypothesis, clusters, gather, none_score, with_lost
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap
-from vpr_ros.sequence_filter import Dynamics, SequenceFilter
+from vpr_ros.sequence_filter import ON_MAP, Dynamics, SequenceFilter
 
 #: Chi-square of two degrees of freedom that 95 % stay below.
 ELLIPSE_95 = -2 * math.log(0.05)
@@ -61,25 +61,25 @@ class Drive:
         return np.flatnonzero(~np.isnan(self.truth[:, 0]))
 
 
-def single_answers(drive: Drive, place_map: PlaceMap, belief: Belief) -> list[Hypothesis]:
-    """Return the best hypothesis of each image alone."""
+def single_answers(drive: Drive, place_map: PlaceMap, belief: Belief) -> list[Hypotheses]:
+    """Return the hypotheses of each image alone."""
     return [
-        gather(place_map.scores(descriptor, places), places, place_map, belief).ranked[0]
+        gather(place_map.scores(descriptor, places), places, place_map, belief)
         for descriptor, places in zip(drive.descriptors, drive.retrieved, strict=True)
     ]
 
 
 def filtered_answers(
-    drive: Drive, place_map: PlaceMap, belief: Belief, dynamics: Dynamics
+    drive: Drive, place_map: PlaceMap, belief: Belief, dynamics: Dynamics, alone: Sequence[Hypotheses]
 ) -> list[Hypothesis]:
-    """Return the best hypothesis of the sequence filter at each image."""
+    """Return the best hypothesis over time at each image; `alone` is what each image says by itself."""
     sequence = SequenceFilter(place_map, belief, dynamics)
     answers = []
-    for stamp, pose, places, descriptor in zip(
-        drive.stamps.tolist(), drive.poses, drive.retrieved, drive.descriptors, strict=True
+    for stamp, pose, places, descriptor, single in zip(
+        drive.stamps.tolist(), drive.poses, drive.retrieved, drive.descriptors, alone, strict=True
     ):
-        look = _look(place_map, descriptor)
-        answers.append(sequence.step(stamp, pose, places, look).ranked[0])
+        followed = sequence.step(stamp, pose, places, _look(place_map, descriptor))
+        answers.append(with_lost(followed, single, ON_MAP, belief).ranked[0])
     return answers
 
 
@@ -181,6 +181,7 @@ def fit_dynamics(
 ) -> Dynamics:
     """Return the dynamics near these at which the filter's answers are most likely; `tell` counts TRIALS."""
     known = drive.known
+    alone = single_answers(drive, place_map, belief)
 
     def moved(numbers: Array) -> Dynamics:
         return replace(
@@ -192,7 +193,7 @@ def fit_dynamics(
 
     def loss(numbers: Array) -> float:
         tell()
-        every = filtered_answers(drive, place_map, belief, moved(numbers))
+        every = filtered_answers(drive, place_map, belief, moved(numbers), alone)
         answers = [every[number] for number in known]
         probability = np.array([answer.probability for answer in answers])
         right = is_right(answers, drive.truth[known], radius)

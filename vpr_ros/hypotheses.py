@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,13 +131,33 @@ def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief:
     return Hypotheses(ranked, max(0.0, 1.0 - float(weights.sum())))
 
 
+def with_lost(followed: Hypotheses, alone: Hypotheses, on_map: float, belief: Belief) -> Hypotheses:
+    """Return what a filter follows, and of what it has lost what the image alone says.
+
+    A robot that is lost may be anywhere on the map, with probability `on_map`: there each place is as likely
+    as any other before the image is seen, which is what the hypotheses of an image alone assume.
+    """
+    share = followed.none * on_map
+    ranked = list(followed.ranked)
+    for found in alone.ranked:
+        probability = share * found.probability
+        same = next((n for n, each in enumerate(ranked) if agree(each, found, belief)), None)
+        if same is None:
+            ranked.append(replace(found, probability=probability))
+        else:
+            ranked[same] = replace(ranked[same], probability=ranked[same].probability + probability)
+    ranked.sort(key=lambda hypothesis: -hypothesis.probability)
+    return Hypotheses(ranked, followed.none - share * (1 - alone.none))
+
+
 def agree(filtered: Hypothesis, single: Hypothesis, belief: Belief) -> bool:
     """Tell whether the image alone names the place that it is thought to be at with those before it.
 
     Right after a kidnapping, or where the map ends, a filter is sure of the old place for some images more.
     """
     apart = np.linalg.norm(filtered.enu[:2] - single.enu[:2])
-    return bool(apart <= belief.cluster_radius)
+    turned = np.abs(wrap(filtered.yaw - single.yaw)) > SAME_VIEW  # False where either is unknown
+    return bool(apart <= belief.cluster_radius and not turned)
 
 
 def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:

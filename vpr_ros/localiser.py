@@ -14,10 +14,10 @@ from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
-from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather
+from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap, open_map
-from vpr_ros.sequence_filter import Dynamics, SequenceFilter
+from vpr_ros.sequence_filter import ON_MAP, Dynamics, SequenceFilter
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,10 @@ class Localiser:
         seconds = {"search": searched - start, "hypotheses": gathered - searched}
         if self._filter is None:
             return Answer(single, None, self.accepts(single, filtered=False), seconds)
-        filtered = self._filter.step(
-            stamp, pose, places, lambda followed: self.place_map.scores(descriptor, followed)
+        followed = self._filter.step(
+            stamp, pose, places, lambda looked_at: self.place_map.scores(descriptor, looked_at)
         )
+        filtered = with_lost(followed, single, ON_MAP, self.belief)
         accepted = self.accepts(filtered, filtered=True)
         if accepted is not None and not agree(accepted, single.ranked[0], self.belief):
             accepted = None
