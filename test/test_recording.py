@@ -337,3 +337,10 @@ def test_any_bytes_for_a_bag_or_a_folder_are_refused_in_one_line(tmp_path):
         with pytest.raises(InputError) as caught:
             open_recording(tmp_path / name)
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_two_photographs_of_one_second_are_told_apart(tmp_path):
+    stamps = (10**10, 10**10, 3 * 10**10, 4 * 10**10, 4 * 10**10, 5 * 10**10)
+    frames = open_recording(photographs(tmp_path, stamps)).frames()
+    expected = [10**10, 10**10 + 1, 3 * 10**10, 4 * 10**10, 4 * 10**10 + 1, 5 * 10**10]
+    assert [frame.stamp for frame in frames] == expected

@@ -266,7 +266,16 @@ def _folder_frame(folder: Path, images: GeotaggedImages, number: int, row: int |
 
 def _camera_stamps(stamps: NDArray[np.int64], frame_rate: float, folder: Path) -> NDArray[np.int64]:
     """Return the stamps where they rise within ROS time, else those of a camera of that rate."""
-    if stamps[0] >= 0 and stamps[-1] < END_OF_TIME and (np.diff(stamps) > 0).all():
+    steps = np.diff(stamps)
+    if (
+        stamps[0] >= 0
+        and stamps[-1] < END_OF_TIME
+        and (steps >= 0).all()
+        and 2 * (steps == 0).sum() <= len(steps)
+    ):
+        # a phone's second may hold two photographs: of those with one stamp each is a nanosecond later
+        first = np.searchsorted(stamps, stamps)
+        stamps = stamps + np.arange(len(stamps)) - first
         # zero is what a driver writes that stamps nothing
         return stamps if stamps[0] > 0 else stamps + 10**9
     logger.warning("%s: no rising time stamps: replayed as %g images a second", folder, frame_rate)
