@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -370,48 +371,73 @@ def test_it_ends_cleanly_when_told_to(
     assert "Traceback" not in rest
 
 
-@pytest.mark.parametrize(
-    ("parameters", "what"),
-    [
-        ({}, "parameter 'map' is empty"),
-        ({"map": "/no/such/map"}, "not a map"),
-        ({"map": "MAP", "weights": "/no/such/file"}, "no such weights file"),
-        ({"map": "MAP", "weights": "OTHER"}, "built with other weights"),
-        ({"map": "MAP", "weights": "WEIGHTS", "device": "tpu"}, "'device' is 'tpu'"),
-        ({"map": "MAP", "weights": "WEIGHTS", "k": "0"}, "k"),
-        ({"map": "MAP", "weights": "WEIGHTS", "precision": "0.2"}, "precision"),
-        ({"map": "DAMAGED", "weights": "WEIGHTS"}, "calibration.json: damaged"),
-        ({"map": "2024"}, "map"),
-        ({"map": "~nobody_of_that_name/map"}, "no such user"),
-        ({"map": "/" + "x" * 400}, "File name too long"),
-        ({"map": "MAP", "weights": "WEIGHTS", "reliability": "maybe"}, "'reliability' is 'maybe'"),
-    ],
-)
-def test_a_mistake_is_told_in_one_line(
-    files: tuple[Path, Path], tmp_path: Path, parameters: dict[str, str], what: str
-) -> None:
+MISTAKES: list[tuple[dict[str, str], str]] = [
+    ({}, "parameter 'map' is empty"),
+    ({"map": "/no/such/map"}, "not a map"),
+    ({"map": "MAP", "weights": "/no/such/file"}, "no such weights file"),
+    ({"map": "MAP", "weights": "OTHER"}, "built with other weights"),
+    ({"map": "MAP", "weights": "WEIGHTS", "device": "tpu"}, "'device' is 'tpu'"),
+    ({"map": "MAP", "weights": "WEIGHTS", "k": "0"}, "k"),
+    ({"map": "MAP", "weights": "WEIGHTS", "precision": "0.2"}, "precision"),
+    ({"map": "DAMAGED", "weights": "WEIGHTS"}, "calibration.json: damaged"),
+    ({"map": "2024"}, "map"),
+    ({"map": "~nobody_of_that_name/map"}, "no such user"),
+    ({"map": "/" + "x" * 400}, "File name too long"),
+    ({"map": "MAP", "weights": "WEIGHTS", "reliability": "maybe"}, "'reliability' is 'maybe'"),
+]
+#: Runs the node once for each list of arguments, in a process of its own; what is imported once is not again.
+STARTS = """
+import json, os, sys
+from pathlib import Path
+from vpr_ros import node
+for number, arguments in enumerate(json.loads(sys.argv[1])):
+    if not os.fork():
+        os.dup2(os.open(f"{sys.argv[2]}/{number}", os.O_CREAT | os.O_WRONLY), 2)
+        sys.argv = ["vpr_localiser", *arguments]
+        try:
+            node.main()
+            code = 0
+        except SystemExit as error:
+            code = error.code
+        sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def ended(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
+    """Start the node with each of MISTAKES; return with what it ended, and what it said."""
     weights, place_map = files
-    known = {"MAP": place_map, "WEIGHTS": weights}
-    if "DAMAGED" in parameters.values():
-        known["DAMAGED"] = shutil.copytree(place_map, tmp_path / "map")
-        (known["DAMAGED"] / "calibration.json").write_text("{")
-    if "OTHER" in parameters.values():
-        other = tmp_path / "other.safetensors"
-        other.write_bytes(weights.read_bytes())
-        _scale_first_tensor(other)
-        known["OTHER"] = other
-    arguments = [f"{name}:={known.get(value, value)}" for name, value in parameters.items()]
-    ended = subprocess.run(
-        [sys.executable, "-m", "vpr_ros.node", "--ros-args", *(w for a in arguments for w in ("-p", a))],
-        capture_output=True,
+    folder = tmp_path_factory.mktemp("mistakes")
+    damaged = shutil.copytree(place_map, folder / "map")
+    (damaged / "calibration.json").write_text("{")
+    other = folder / "other.safetensors"
+    other.write_bytes(weights.read_bytes())
+    _scale_first_tensor(other)
+    known = {"MAP": place_map, "WEIGHTS": weights, "DAMAGED": damaged, "OTHER": other}
+    starts = []
+    for parameters, _ in MISTAKES:
+        set_to = [f"{name}:={known.get(value, value)}" for name, value in parameters.items()]
+        starts.append(["--ros-args", *(word for each in set_to for word in ("-p", each))])
+    run = subprocess.run(
+        [sys.executable, "-c", STARTS, json.dumps(starts), folder],
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=TIMEOUT,
-        check=False,
+        timeout=4 * TIMEOUT,
+        check=True,
         env=os.environ | private_domain(),
     )
-    assert ended.returncode == 2
-    assert what in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1
+    codes = [int(line) for line in run.stdout.split()]
+    return [(code, (folder / str(number)).read_text()) for number, code in enumerate(codes)]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[what for _, what in MISTAKES])
+def test_a_mistake_is_told_in_one_line(ended: list[tuple[int, str]], number: int) -> None:
+    code, said = ended[number]
+    assert code == 2
+    assert MISTAKES[number][1] in said
+    assert len(said.strip().splitlines()) == 1
 
 
 def _scale_first_tensor(file: Path) -> None:
