@@ -119,9 +119,10 @@ def encode_drive(recording: Recording, engine: Engine, place_map: PlaceMap, k: i
     heading = np.full(len(row), np.nan)
     heading[known] = table["heading"]
     truth[known] = to_enu(table["latitude"], table["longitude"], table["altitude"], place_map.datum)[:, :2]
-    _, retrieved = place_map.search(np.stack(descriptors), k)
+    array = np.stack(descriptors)
+    _, retrieved = place_map.search(array, k)
     poses = [odometry.at(stamp) for stamp in stamps]
-    return Drive(np.array(stamps, np.int64), np.stack(descriptors), poses, truth, heading, retrieved)
+    return Drive(np.array(stamps, np.int64), array, poses, truth, heading, retrieved)
 
 
 def _frames(recording: Recording, odometry: Odometry) -> Iterator[Frame]:
@@ -172,7 +173,8 @@ def fit_calibration(
     # covariances are of what is published; where that is too little to tell, of all that is right
     published = np.append(np.zeros(len(known), bool), agreed & filtered_right)
     chosen = np.flatnonzero(published if published.sum() >= FEWEST else right)
-    answers = [(single + filtered)[number] for number in chosen]
+    every = single + filtered
+    answers = [every[number] for number in chosen]
     errors = fit.offsets(answers, np.concatenate([truth, truth])[chosen])
     heading = np.concatenate([drive.heading[known]] * 2)[chosen]
     scale = fit.fit_covariance(answers, errors, place_map.geotag_std, belief.covariance_scale)
