@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from test.error_lines import input_error
 from test.sharing import rows_at
-from training.split import split_by_place
+from training.split import fold_by_place, split_by_place
 from vpr_ros.geodesy import Datum
 from vpr_ros.geotagged import ground_distance
 
@@ -54,6 +54,23 @@ def test_nothing_trained_on_is_within_the_gap_and_nothing_else_is_lost(
     assert nearest[training].min() > gap
     lost = np.setdiff1d(np.arange(len(rows)), np.concatenate([training, held]))
     assert (nearest[lost] <= gap).all()
+
+
+@few
+@given(folds=st.integers(2, 6), gap=st.floats(5.0, 50.0), seed=st.integers(0, 99))
+def test_the_folds_hold_out_every_image_once_and_train_on_none_near(folds, gap, seed):
+    rows = rows_at(drive(1500.0, seed=seed))
+    parts = [fold_by_place(rows, fold, folds, gap) for fold in range(1, folds + 1)]
+    assert sorted(np.concatenate([held for _, held in parts])) == list(range(len(rows)))
+    for training, held in parts:
+        assert abs(len(held) - len(rows) / folds) <= 1
+        assert min(ground_distance(rows[[row]], rows[held]).min() for row in training) > gap
+
+
+@pytest.mark.parametrize(("fold", "folds"), [(0, 4), (5, 4), (1, 1)])
+def test_a_fold_that_there_is_not(fold, folds):
+    with input_error(f"fold {fold} of {folds}", "counted from 1"):
+        fold_by_place(rows_at(drive(500.0)), fold, folds)
 
 
 @few

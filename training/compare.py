@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -30,17 +31,18 @@ from training.model import Model
 from training.optimisation import Optimisation
 from training.processes import start_fabric
 from training.run_folder import RunFolder
-from training.split import split_by_place
+from training.split import fold_by_place, split_by_place
 from training.supervision import Radii
 from training.training_run import TrainingRun
 from training.validation import Validation
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.geotagged import Rows
+from vpr_ros.geotagged import GeotaggedImages, Rows
 from vpr_ros.sources import read_sources
 
 RADII = (25.0, 10.0)
+END = re.compile(r"last|first|\d+/\d+")
 NS = (1, 5, 10)
 #: What a variant may change, by name, and the options it starts from.
 OPTIONS = {
@@ -88,16 +90,17 @@ def compare(
             options changes all of them.
         out: Folder of the runs and of the table; runs that are finished there are not repeated.
         tasks: What is measured, as 'QUERIES on DATABASE', patterns of session names such as '*night on *day'.
-        share: Of the images, held out.
-        ends: Which end of the area is held out: last, first; each in turn.
+        share: Of the images, held out at an end.
+        ends: Which part of the area is held out, each in turn: last and first, its ends; or 1/4, 2/4 ...,
+            strips across it.
         seeds: Runs of each variant.
         jobs: Runs at a time.
         trunk_folder: Where TRUNK-imagenet-features.safetensors are; downloaded otherwise.
         patience: Epochs without a better one after which a run ends; 0 for never.
         device: auto, cuda or cpu.
     """
-    if wrong := set(ends or []) - {"last", "first"}:
-        raise InputError(f"--ends {sorted(wrong)[0]}: expected last or first")
+    for wrong in (end for end in ends or [] if not END.fullmatch(end)):
+        raise InputError(f"--ends {wrong}: expected last, first, or a strip such as 1/4")
     chosen = _read_variants(variants)
     todo = [
         Job(name, end, seed, out / f"{name}-{end}-{seed}".replace(" ", "_").replace("/", "_"), options)
@@ -179,7 +182,7 @@ def _run(
         chosen = choose_device(device)
         fabric = start_fabric(chosen, 1, "auto")
         images = read_sources(data)
-        kept, held = split_by_place(images.rows, share, max(RADII), first=job.end == "first")
+        kept, held = _split(images, job.end, share)
         training_run = TrainingRun(
             fabric=fabric,
             folder=RunFolder(job.folder),
@@ -199,6 +202,13 @@ def _run(
         )
         training_run.train(patience)
         training_run.finish(whiten)
+
+
+def _split(images: GeotaggedImages, end: str, share: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    if end in ("last", "first"):
+        return split_by_place(images.rows, share, max(RADII), first=end == "first")
+    fold, folds = map(int, end.split("/"))
+    return fold_by_place(images.rows, fold, folds, max(RADII))
 
 
 def _task(rows: Rows, task: str, radius: float) -> Validation:

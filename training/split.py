@@ -40,6 +40,37 @@ def split_by_place(
     for strip in range(1, strips + 1):
         low, high = np.quantile(along, [(strip - share) / strips, strip / strips]) if len(along) else (0, 0)
         held |= (along > low) & (along <= high)
+    return _parts(rows, held, gap, extent)
+
+
+def fold_by_place(
+    rows: Rows, fold: int, folds: int, gap: float = 25.0
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Hold out one of so many strips of equally many images; return the training and the held-out rows.
+
+    Together the strips hold out every image once.
+
+    Args:
+        rows: of geotagged images.
+        fold: 1 to folds, along the longest extent of the area.
+        folds: 2 or more.
+        gap: metres, as for `split_by_place`.
+
+    Raises:
+        InputError: nothing would be left on one side.
+    """
+    if not 1 <= fold <= folds or folds < 2:
+        raise InputError(f"fold {fold} of {folds}: expected 2 folds or more, counted from 1")
+    along = _along(rows)
+    order = np.argsort(along, kind="stable")
+    held = np.zeros(len(rows), bool)
+    held[np.array_split(order, folds)[fold - 1]] = True
+    return _parts(rows, held, gap, float(np.ptp(along)) if len(along) else 0.0)
+
+
+def _parts(
+    rows: Rows, held: NDArray[np.bool_], gap: float, extent: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     near = within_radius(rows, rows[held], gap)
     training = np.array([len(rows_near) == 0 for rows_near in near], bool)
     if not held.any() or not training.any():
