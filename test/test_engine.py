@@ -89,12 +89,12 @@ def test_any_memory_layout(engine, name):
 
 
 def test_raw_message_goes_through_without_a_copy_before(engine):
-    from vpr_ros.pixels import rgb_from_raw
+    from vpr_ros.pixels import image_from_raw
 
     image = picture(70, 90)
     data = np.zeros((70, 90 * 3 + 10), np.uint8)
     data[:, :270] = image.reshape(70, 270)
-    view = rgb_from_raw(data.tobytes(), 70, 90, 280, "rgb8")
+    view = image_from_raw(data.tobytes(), 70, 90, 280, "rgb8").rgb()
     np.testing.assert_allclose(engine.encode([view, view]), engine.encode([image, image]), atol=1e-6)
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
+import torch
 
 from test.some_places import a_map, in_a_row
 from test.test_calibration import some_calibration
 from vpr_ros.calibration import NEVER, Acceptance, Step, write_calibration
+from vpr_ros.camera_image import CameraImage
 from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief, gather
 from vpr_ros.localiser import Localiser, Settings, open_localiser, thresholds
@@ -32,8 +34,10 @@ UNPROMISING = some_calibration(single=Acceptance((Step(0.5, 3, 0),)), filtered=A
 class Encoder:
     """Stands for an engine: an image of one pixel is the place that it shows most, and how much."""
 
-    def encode(self, images):
-        return np.stack([descriptor(*image[0, 0, :2]) for image in images])
+    device = torch.device("cpu")
+
+    def encode_one(self, image):
+        return descriptor(*image.pixels[0, 0, :2])
 
 
 def descriptor(place, score=6.0, **others):
@@ -130,7 +134,7 @@ def test_max_speed_is_the_calibrations_unless_it_is_chosen():
 
 def test_an_image_is_encoded_and_timed():
     image = np.array([[[9, 6, 0]]], np.uint8)
-    answer = localiser().localise(image, 0)
+    answer = localiser().localise(CameraImage(image), 0)
     assert answer.single.ranked[0].places[0] == 9
     assert set(answer.seconds) == {"encode", "search", "hypotheses", "filter"}
     assert all(taken >= 0 for taken in answer.seconds.values())
@@ -297,7 +301,7 @@ def test_a_map_is_opened_with_its_calibration(tmp_path):
     opened = open_localiser(weights, folder, "cpu", Settings(filter=False))
     assert opened.calibration == CALIBRATION
     assert (opened.belief, opened.threshold) == (CALIBRATION.belief, 0.9)
-    assert opened.localise(picture(2), 0).single.ranked[0].places[0] == 2
+    assert opened.localise(CameraImage(picture(2)), 0).single.ranked[0].places[0] == 2
     (folder / "calibration.json").write_text("{")
     with pytest.raises(InputError) as caught:
         open_localiser(weights, folder, "cpu", Settings())

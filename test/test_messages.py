@@ -166,7 +166,7 @@ def test_a_stamp_is_nanoseconds() -> None:
 
 def test_rgb8_is_viewed_in_place() -> None:
     message = ImageMessage(height=96, width=128, encoding="rgb8", step=384, data=picture(0).tobytes())
-    image = messages.image_to_rgb(message)
+    image = messages.image_from_message(message).rgb()
     assert np.array_equal(image, picture(0))
     assert np.shares_memory(image, np.frombuffer(message.data, np.uint8))
 
@@ -175,11 +175,18 @@ def test_rgb8_is_viewed_in_place() -> None:
 def test_what_is_no_picture_is_refused_in_one_line(encoding: str) -> None:
     message = ImageMessage(height=2, width=2, encoding=encoding, step=8, data=bytes(16))
     with pytest.raises(InputError) as caught:
-        messages.image_to_rgb(message)
+        messages.image_from_message(message)
     assert "\n" not in str(caught.value)
 
 
 def test_compressed_images_there_and_back() -> None:
     message = messages.compressed_from_rgb(picture(1), header())
     assert isinstance(message, CompressedImage)
-    assert np.abs(messages.compressed_to_rgb(message).astype(int) - picture(1)).mean() < 8
+    assert np.abs(messages.image_from_compressed_message(message).rgb().astype(int) - picture(1)).mean() < 8
+
+
+def test_an_image_of_too_many_pixels_is_refused() -> None:
+    message = ImageMessage(height=96, width=128, encoding="rgb8", step=384, data=picture(0).tobytes())
+    with pytest.raises(InputError, match="128x96: expected at most 12287 pixels"):
+        messages.image_from_message(message, max_pixels=96 * 128 - 1)
+    assert messages.image_from_message(message, max_pixels=96 * 128).pixels.shape == (96, 128, 3)

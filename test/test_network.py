@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
 
 from test.error_lines import input_error
 from test.small_training import narrow_encoder
-from training.network import ConvReLU, MaxPool2x2, Network, fused
+from training.network import Network
 
 LAYERS = {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10, "pooling": 11}
 
@@ -72,24 +71,3 @@ def test_the_trunk_alone_runs_in_less_precision():
 def test_a_layer_that_the_trunk_does_not_have():
     with input_error("conv1_1", "conv1, conv2, conv3, conv4, conv5", "pooling"):
         Network(narrow_encoder(), "conv1_1")
-
-
-@pytest.mark.parametrize(("height", "width"), [(8, 6), (7, 9), (2, 2), (3, 2)])
-def test_pooling_without_indices_is_pooling(height, width):
-    inputs = torch.randn(2, 5, height, width).contiguous(memory_format=torch.channels_last)
-    pooled = MaxPool2x2()(inputs)
-    assert torch.equal(pooled, nn.MaxPool2d(2, 2)(inputs))
-    assert pooled.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_fused_layers_stand_for_each_of_those_given():
-    """The kernel itself is a GPU's; that a layer is left out or doubled would be seen here."""
-    convolutions = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 5, 3)]
-    layers = nn.Sequential(
-        *(convolutions[0], nn.ReLU(), nn.MaxPool2d(2, 2), convolutions[1], nn.ReLU()),
-        *(nn.MaxPool2d(3, 2), convolutions[2], nn.Sigmoid()),
-    )
-    kinds = [ConvReLU, MaxPool2x2, ConvReLU, nn.MaxPool2d, nn.Conv2d, nn.Sigmoid]
-    result = fused(layers)
-    assert [type(layer) for layer in result] == kinds
-    assert [result[0].convolution, result[2].convolution, result[4]] == convolutions

@@ -18,8 +18,8 @@ from vpr_ros.pixels import (
     ENCODINGS,
     UnknownEncodingError,
     compress,
-    rgb_from_compressed,
-    rgb_from_raw,
+    image_from_compressed,
+    image_from_raw,
     view_rows,
 )
 
@@ -38,6 +38,14 @@ ORDER = {
     "8UC3": "bgr",
     "8UC4": "bgra",
 }
+
+
+def rgb_from_raw(*layout, **more):
+    return image_from_raw(*layout, **more).rgb()
+
+
+def rgb_from_compressed(data):
+    return image_from_compressed(data).rgb()
 
 
 def solid(colour, height=HEIGHT, width=WIDTH):
@@ -182,8 +190,9 @@ def test_bytes_behind_the_image_do_not_matter():
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_one_byte_short(encoding):
-    sample, channels, _ = ENCODINGS[encoding]
-    step = WIDTH * sample * channels
+    eight = DEEP.get(encoding, encoding)
+    channels = len(ORDER[eight]) if eight in ORDER else 2 if eight in YUV else 1
+    step = WIDTH * channels * (2 if encoding in DEEP else 1)
     data = bytes(HEIGHT * step)
     assert rgb_from_raw(data, HEIGHT, WIDTH, step, encoding).shape == (HEIGHT, WIDTH, 3)
     with input_error(str(len(data) - 1), "bytes"):
@@ -336,3 +345,12 @@ def test_larger_than_any_memory():
     whole[29:33] = zlib.crc32(bytes(whole[12:29])).to_bytes(4, "big")
     with input_error("does not decode"):
         rgb_from_compressed(bytes(whole))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_bomb_is_refused_by_its_header(kind):
+    """A few bytes that say that they are gigabytes; damaged ones, so that decoding them would be told."""
+    whole = file_of(solid(RED, 300, 200), kind)
+    assert image_from_compressed(whole, 60_000).pixels.shape == (300, 200, 3)
+    with input_error("200x300", "at most 59999 pixels"):
+        image_from_compressed(whole[:-40], 59_999)

@@ -22,6 +22,7 @@ from test.error_lines import check_line
 from test.small_drive import PERIOD, START, TORN, position, write_drive
 from test.small_world import small_map, small_weights
 from vpr_ros.answers import FrameAnswer, Judge, read_answers
+from vpr_ros.camera_image import CameraImage
 from vpr_ros.errors import InputError
 from vpr_ros.localiser import Localiser, Settings, open_localiser
 from vpr_ros.odometry import Pose
@@ -282,7 +283,7 @@ def test_what_a_localiser_was_shown_before_is_nothing_to_a_replay(world: dict[st
     judge = Judge(recording.images.rows, open_map(world["map"]))
     localiser = open_localiser(world["weights"], world["map"], "cpu", Settings())
     before = [line.probability for line in replay_direct(recording, judge, localiser).final]
-    localiser.localise(recording.images.read(7), START - 10**9)
+    localiser.localise(CameraImage(recording.images.read(7)), START - 10**9)
     assert [line.probability for line in replay_direct(recording, judge, localiser).final] == before
 
 

@@ -18,6 +18,7 @@ from training import calibration_fit as fit
 from training.calibration_fit import TRIALS, Drive
 from vpr_ros.ahead import ahead
 from vpr_ros.calibration import NEVER, Acceptance, Calibration, write_calibration
+from vpr_ros.camera_image import CameraImage
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import Engine, choose_device
@@ -105,7 +106,7 @@ def encode_drive(recording: Recording, engine: Engine, place_map: PlaceMap, k: i
         for frame, image in frames:
             progress.update()
             if image is not None:
-                descriptors.append(engine.encode([image])[0])
+                descriptors.append(engine.encode_one(CameraImage(image)))
                 stamps.append(frame.stamp)
                 rows.append(-1 if frame.row is None else frame.row)
     row = np.array(rows, np.int64)

@@ -20,7 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 from vpr_ros.cut_mcap import read_cut_mcap
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import GeotaggedImages, Image, make_rows
-from vpr_ros.pixels import rgb_from_compressed, rgb_from_raw
+from vpr_ros.pixels import image_from_compressed, image_from_raw
 from vpr_ros.track import Track, geotag, keyframes
 
 logger = logging.getLogger(__name__)
@@ -359,6 +359,6 @@ class _ImageReader:
 def rgb(message: Any, kind: str) -> Image:
     """Return (H, W, 3) RGB of a deserialised image message of that type; raises InputError."""
     if kind == COMPRESSED:
-        return rgb_from_compressed(message.data)
+        return image_from_compressed(message.data).rgb()
     layout = (message.height, message.width, message.step, message.encoding)
-    return rgb_from_raw(message.data, *layout, bool(message.is_bigendian))
+    return image_from_raw(message.data, *layout, bool(message.is_bigendian)).rgb()

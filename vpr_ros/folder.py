@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import COLUMNS, GeotaggedImages, Image, Rows, make_rows
-from vpr_ros.pixels import rgb_from_compressed
+from vpr_ros.pixels import rgb_from_file
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def read_image(file: Path) -> Image:
     if not file.is_file():
         raise InputError(f"{file}: no such image")
     try:
-        return rgb_from_compressed(file.read_bytes())
+        return rgb_from_file(file.read_bytes())
     except InputError as error:
         raise InputError(f"{file}: {error}: remove it or copy it again") from error
 

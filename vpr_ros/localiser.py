@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vpr_ros.calibration import NEVER, Calibration, read_calibration
+from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
-from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap, open_map
+from vpr_ros.resident import ResidentMap, fits
 from vpr_ros.sequence_filter import ON_MAP, Dynamics, SequenceFilter
+
+#: (M, P) descriptors and k to (M, k) similarities and place numbers.
+Search = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Localiser:
         self.place_map = place_map
         self.calibration = calibration
         self.settings = settings
+        self._search = search_of(place_map, engine.device)
         self.belief = calibration.belief if calibration else Belief()
         self.single_threshold, self.filtered_threshold = thresholds(calibration, settings.precision)
         self._filter: SequenceFilter | None = None
@@ -88,10 +95,10 @@ class Localiser:
         """The probability that the best hypothesis must pass to be accepted."""
         return self.single_threshold if self._filter is None else self.filtered_threshold
 
-    def localise(self, image: Image, stamp: int, pose: Pose | None = None) -> Answer:
-        """Answer for one (H, W, 3) RGB image, taken at `stamp` (ns), where odometry says `pose`."""
+    def localise(self, image: CameraImage, stamp: int, pose: Pose | None = None) -> Answer:
+        """Answer for one image, taken at `stamp` (ns), where odometry says `pose`."""
         start = perf_counter()
-        descriptor = self.engine.encode([image])[0]
+        descriptor = self.engine.encode_one(image)
         encoded = perf_counter() - start
         answer = self.answer(descriptor, stamp, pose)
         return replace(answer, seconds={"encode": encoded, **answer.seconds})
@@ -99,7 +106,7 @@ class Localiser:
     def answer(self, descriptor: NDArray[np.float32], stamp: int, pose: Pose | None = None) -> Answer:
         """Answer for one (P,) descriptor."""
         start = perf_counter()
-        _, retrieved = self.place_map.search(descriptor[None], self.settings.k)
+        _, retrieved = self._search(descriptor[None], self.settings.k)
         places = retrieved[0]
         scores = self.place_map.scores(descriptor, places)
         searched = perf_counter()
@@ -144,6 +151,13 @@ class Localiser:
                 "or lower the precision"
             )
         return ""
+
+
+def search_of(place_map: PlaceMap, device: torch.device) -> Search:
+    """Return the exact search of a map: on the GPU where the encoder is on one and the map fits beside it."""
+    if device.type == "cuda" and fits(place_map.index, device):
+        return ResidentMap(place_map.index, device).search
+    return place_map.search
 
 
 def thresholds(calibration: Calibration | None, precision: float) -> tuple[float, float]:

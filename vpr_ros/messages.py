@@ -21,11 +21,19 @@ from sensor_msgs.msg import (
 )
 from std_msgs.msg import Header
 
+from vpr_ros.camera_image import CameraImage
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import POINT, Hypotheses, Hypothesis
 from vpr_ros.odometry import Pose as OdometryPose
-from vpr_ros.pixels import UnknownEncodingError, compress, rgb_from_compressed, rgb_from_raw
+from vpr_ros.pixels import (
+    MAX_PIXELS,
+    UnknownEncodingError,
+    check_pixels,
+    compress,
+    image_from_compressed,
+    image_from_raw,
+)
 
 #: Variance, rad^2, of an angle that an image match says nothing about: finite, as filters demand.
 UNKNOWN_ANGLE = math.pi**2
@@ -33,16 +41,17 @@ UNKNOWN_ANGLE = math.pi**2
 _FIELD_TYPES = {"<f4": PointField.FLOAT32, "<f8": PointField.FLOAT64, "<u4": PointField.UINT32}
 
 
-def image_to_rgb(message: ImageMessage) -> Image:
-    """Return (H, W, 3) RGB of an Image message: common encodings viewed in place, the rest through cv_bridge.
+def image_from_message(message: ImageMessage, max_pixels: int = MAX_PIXELS) -> CameraImage:
+    """Return what an Image message shows: common encodings viewed in place, the rest through cv_bridge.
 
-    Raises InputError for a wrong step, a short buffer, or an encoding that is not of a picture.
+    Raises InputError for a wrong step, a short buffer, an encoding that is not of a picture, or more pixels.
     """
+    check_pixels(message.height, message.width, max_pixels)
     layout = (message.height, message.width, message.step, message.encoding, bool(message.is_bigendian))
     try:
-        return rgb_from_raw(message.data, *layout)
+        return image_from_raw(message.data, *layout)
     except UnknownEncodingError as error:
-        return _through_cv_bridge(message, error)
+        return CameraImage(_through_cv_bridge(message, error))
 
 
 def _through_cv_bridge(message: ImageMessage, unknown: UnknownEncodingError) -> Image:
@@ -61,9 +70,9 @@ def _through_cv_bridge(message: ImageMessage, unknown: UnknownEncodingError) -> 
     return np.asarray(converted, np.uint8)
 
 
-def compressed_to_rgb(message: CompressedImage) -> Image:
-    """Return (H, W, 3) RGB of a CompressedImage message."""
-    return rgb_from_compressed(message.data)
+def image_from_compressed_message(message: CompressedImage, max_pixels: int = MAX_PIXELS) -> CameraImage:
+    """Return what a CompressedImage message shows."""
+    return image_from_compressed(message.data, max_pixels)
 
 
 def compressed_from_rgb(image: Image, header: Header) -> CompressedImage:

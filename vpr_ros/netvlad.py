@@ -37,14 +37,14 @@ class NetVLAD(nn.Module):
         self.centres = nn.Parameter(torch.randn(clusters, depth) / math.sqrt(depth))
 
     def forward(self, features: Tensor) -> Tensor:
-        local = features.flatten(2)  # B D N
+        local = features.flatten(2).transpose(1, 2)  # B N D, as channels-last has it
         # Each x_i is divided by its length where it is multiplied, in the assignment: the local descriptors
         # are many times its size, and would be written and read again.
-        inverse = 1 / local.norm(dim=1, keepdim=True).clamp(min=1e-12)  # B 1 N
-        assignment = ((self.weight @ local) * inverse + self.bias[:, None]).softmax(dim=1)  # B K N
+        inverse = 1 / local.norm(dim=2, keepdim=True).clamp(min=1e-12)  # B N 1
+        assignment = (local @ self.weight.T * inverse + self.bias).softmax(dim=2)  # B N K
         # sum_i a_ik (x_i - c_k) as two products: the B x K x D x N residuals never exist.
-        sums = (assignment * inverse) @ local.transpose(1, 2)
-        residuals = sums - assignment.sum(2, keepdim=True) * self.centres
+        sums = (assignment * inverse).transpose(1, 2) @ local
+        residuals = sums - assignment.sum(1)[..., None] * self.centres
         return F.normalize(F.normalize(residuals, dim=2).flatten(1), dim=1)
 
     @torch.no_grad()

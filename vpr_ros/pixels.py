@@ -1,14 +1,18 @@
-"""The pixels of an image message, raw or compressed, as an RGB array; knows nothing of ROS."""
+"""The pixels of an image message, raw or compressed, for the engine; knows nothing of ROS."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
 
-from vpr_ros.errors import InputError
+from vpr_ros.camera_image import BGR, GREY, RGB, CameraImage, Order
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Image
 
 if TYPE_CHECKING:
@@ -17,17 +21,23 @@ if TYPE_CHECKING:
     #: Bytes of a message, wherever they lie; rclpy has them in an array.
     Buffer = bytes | bytearray | memoryview | array[int] | NDArray[np.uint8]
 
-#: Channels a pixel, and OpenCV's conversion to RGB, of the 8-bit encodings of sensor_msgs/image_encodings.
-#: OpenCV names a Bayer pattern by its second row, ROS by its first.
-_EIGHT_BITS: dict[str, tuple[int, int | None]] = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-    "8UC1": (1, cv2.COLOR_GRAY2RGB),
-    "8UC3": (3, cv2.COLOR_BGR2RGB),
-    "8UC4": (4, cv2.COLOR_BGRA2RGB),
+#: Of a compressed image, where nothing else is said: a camera of 64 megapixels.
+MAX_PIXELS = 1 << 26
+#: Channels a pixel and their order, of the 8-bit encodings of sensor_msgs/image_encodings that are colours as
+#: they lie there.
+_PLAIN: dict[str, tuple[int, Order]] = {
+    "rgb8": (3, RGB),
+    "bgr8": (3, BGR),
+    "rgba8": (4, RGB),
+    "bgra8": (4, BGR),
+    "mono8": (1, GREY),
+    "8UC1": (1, GREY),
+    "8UC3": (3, BGR),
+    "8UC4": (4, BGR),
+}
+#: Channels a pixel and OpenCV's conversion to RGB of the others. OpenCV names a Bayer pattern by its second
+#: row, ROS by its first.
+_CONVERTED: dict[str, tuple[int, int]] = {
     "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
     "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
     "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
@@ -37,10 +47,9 @@ _EIGHT_BITS: dict[str, tuple[int, int | None]] = {
     "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUYV),
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUYV),
 }
-#: Bytes a sample, channels a pixel, conversion; a 16-bit sample counts by its high byte.
-ENCODINGS = {name: (1, *layout) for name, layout in _EIGHT_BITS.items()} | {
-    f"{name[:-1]}16": (2, *layout) for name, layout in _EIGHT_BITS.items() if name.endswith("8")
-}
+#: Bytes a sample of each encoding, and the 8-bit one of its layout; a 16-bit sample counts by its high byte.
+_EIGHT_BITS = {name: (1, name) for name in (*_PLAIN, *_CONVERTED)}
+ENCODINGS = _EIGHT_BITS | {f"{name[:-1]}16": (2, name) for name in _EIGHT_BITS if name.endswith("8")}
 
 
 class UnknownEncodingError(InputError):
@@ -63,15 +72,15 @@ def view_rows(data: Buffer, height: int, width: int, step: int, pixel_bytes: int
     return np.lib.stride_tricks.as_strided(buffer, (height, row), (step, 1), writeable=False)
 
 
-def rgb_from_raw(
+def image_from_raw(
     data: Buffer,
     height: int,
     width: int,
     step: int,
     encoding: str,
     is_bigendian: bool = False,
-) -> Image:
-    """Return (H, W, 3) RGB of a sensor_msgs/Image; rgb8 is a view of `data`, not a copy.
+) -> CameraImage:
+    """Return what a sensor_msgs/Image shows, a view of `data` where it is 8 bits a sample and colours.
 
     Raises:
         UnknownEncodingError: not one of ENCODINGS.
@@ -79,31 +88,61 @@ def rgb_from_raw(
     """
     if encoding not in ENCODINGS:
         raise UnknownEncodingError(f"encoding {encoding[:40]!r}: expected one of {', '.join(ENCODINGS)}")
-    sample, channels, conversion = ENCODINGS[encoding]
+    sample, layout = ENCODINGS[encoding]
+    channels = (_PLAIN.get(layout) or _CONVERTED[layout])[0]
     rows = view_rows(data, height, width, step, sample * channels)
     if sample == 2:
         rows = np.ascontiguousarray(rows[:, 0 if is_bigendian else 1 :: 2])
     if channels == 2 and width % 2:
         raise InputError(f"{encoding} image of odd width {width}: its pixels come in pairs")
-    pixels = rows if channels == 1 else rows.reshape(height, width, channels)
-    if conversion is None:
-        return pixels
+    pixels = rows.reshape(height, width, channels)
+    if layout in _PLAIN:
+        return CameraImage(pixels, _PLAIN[layout][1])
     try:
-        return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+        return CameraImage(np.asarray(cv2.cvtColor(pixels, _CONVERTED[layout][1]), np.uint8))
     except cv2.error as error:  # a Bayer image of a single row, say
         raise InputError(f"{encoding} image of {width}x{height} does not convert: {error.err}") from error
 
 
-def rgb_from_compressed(data: Buffer) -> Image:
-    """Return (H, W, 3) RGB of the bytes of a JPEG or PNG file, upright by its EXIF orientation."""
+def image_from_compressed(data: Buffer, max_pixels: int = MAX_PIXELS) -> CameraImage:
+    """Return what is in the bytes of a JPEG or PNG file, upright by its EXIF orientation.
+
+    Raises:
+        InputError: it does not decode, or its header announces more than `max_pixels`: a few bytes may say
+            that they are gigabytes.
+    """
     buffer = np.frombuffer(data, np.uint8)
+    failed = f"image of {buffer.size} bytes does not decode"
+    try:
+        with PillowImage.open(BytesIO(buffer.data), formats=("JPEG", "PNG")) as header:  # reads no further
+            width, height = header.size
+    except UnidentifiedImageError as error:
+        raise InputError(f"{failed}: expected JPEG or PNG") from error
+    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
+        raise InputError(f"{failed}: {first_line(error)}") from error
+    check_pixels(height, width, max_pixels)
+    return CameraImage(_decode(buffer), BGR)
+
+
+def rgb_from_file(data: bytes) -> Image:
+    """Return (H, W, 3) RGB of an image file's bytes, upright by its EXIF orientation; for the user's own."""
+    return CameraImage(_decode(np.frombuffer(data, np.uint8)), BGR).rgb()
+
+
+def _decode(buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
     try:
         decoded = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
     except cv2.error as error:  # larger than OpenCV's limit on pixels
-        raise InputError(f"compressed image does not decode: {error.err}") from error
+        raise InputError(f"image does not decode: {error.err}") from error
     if decoded is None:
-        raise InputError(f"compressed image of {buffer.size} bytes does not decode: expected JPEG or PNG")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+        raise InputError(f"image of {buffer.size} bytes does not decode: damaged, or of no known format")
+    return np.asarray(decoded, np.uint8)
+
+
+def check_pixels(height: int, width: int, max_pixels: int) -> None:
+    """Raise InputError for an image of more pixels than that."""
+    if height * width > max_pixels:
+        raise InputError(f"image of {width}x{height}: expected at most {max_pixels} pixels")
 
 
 def compress(image: Image, suffix: str = ".jpg") -> bytes:

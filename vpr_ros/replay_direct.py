@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from vpr_ros.ahead import ahead
 from vpr_ros.answers import FrameAnswer, Judge
+from vpr_ros.camera_image import CameraImage
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Image
 from vpr_ros.localiser import Localiser
@@ -74,7 +75,7 @@ def _judged(
         reason = image
     else:
         try:
-            answer = localiser.localise(image, frame.stamp, odometry.at(frame.stamp))
+            answer = localiser.localise(CameraImage(image), frame.stamp, odometry.at(frame.stamp))
         except InputError as error:
             reason = first_line(error)
     latency = perf_counter() - started

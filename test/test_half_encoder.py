@@ -1,0 +1,99 @@
+"""The fast encoder computes what the encoder does, within the precision it chose."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from test.error_lines import input_error
+from test.small_training import narrow_encoder
+from vpr_ros import half_encoder
+from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, load_encoder
+from vpr_ros.half_encoder import HalfEncoder, HalfWhitening, trunk_precision
+from vpr_ros.netvlad import Whitening
+
+CPU = torch.device("cpu")
+FLAGS = {
+    "x86 with": ("processor : 0\nflags\t\t: fpu avx512f avx512_bf16 sse\n", True),
+    "x86 without": ("processor : 0\nflags\t\t: fpu avx512f sse\n", False),
+    "arm with": ("processor : 0\nFeatures\t: fp asimd i8mm bf16\n", True),
+    "arm without": ("processor : 0\nFeatures\t: fp asimd\n", False),
+    "nothing": ("", False),
+}
+
+
+def processor(monkeypatch, tmp_path, name):
+    (tmp_path / "cpuinfo").write_text(FLAGS[name][0])
+    monkeypatch.setattr(half_encoder, "CPU_FLAGS", tmp_path / "cpuinfo")
+
+
+def images(count=3, height=96, width=128):
+    coarse = torch.rand(count, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(0))
+    return (255 * F.interpolate(coarse, (height, width), mode="bilinear")).byte()
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_bfloat16_where_the_processor_has_it(monkeypatch, tmp_path, name):
+    processor(monkeypatch, tmp_path, name)
+    assert trunk_precision(CPU) == torch.float32  # unless asked for
+    if FLAGS[name][1]:
+        assert trunk_precision(CPU, bfloat16=True) == torch.bfloat16
+    else:
+        with input_error("bfloat16", "avx512_bf16", "leave it off"):
+            trunk_precision(CPU, bfloat16=True)
+
+
+def test_a_processor_that_does_not_say(monkeypatch, tmp_path):
+    monkeypatch.setattr(half_encoder, "CPU_FLAGS", tmp_path / "none")
+    with input_error("bfloat16"):
+        trunk_precision(CPU, bfloat16=True)
+
+
+def test_a_gpu_has_half_precision():
+    assert trunk_precision(torch.device("cuda")) == torch.float16
+
+
+@pytest.mark.parametrize("pooling", ["netvlad", "max"])
+def test_in_float32_it_is_the_encoder(pooling):
+    encoder = narrow_encoder(pooling).eval().requires_grad_(False)
+    fast = HalfEncoder(encoder, CPU)
+    torch.testing.assert_close(fast(images()), encoder(images()), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(fast(images().float()), encoder(images()), atol=1e-5, rtol=1e-4)
+
+
+def test_the_model_that_ships_keeps_its_descriptors_in_bfloat16(monkeypatch, tmp_path):
+    if not DEFAULT_WEIGHTS.is_file():
+        pytest.skip(f"no {DEFAULT_WEIGHTS}")
+    processor(monkeypatch, tmp_path, "x86 with")
+    encoder = load_encoder()
+    pictures = torch.cat([images(), *(torch.full((1, 3, 96, 128), grey).byte() for grey in (0, 128, 255))])
+    cosines = (HalfEncoder(encoder, CPU, bfloat16=True)(pictures) * encoder(pictures)).sum(dim=1)
+    assert cosines.min() > 0.999
+
+
+def test_the_encoder_stays_as_it_was(monkeypatch, tmp_path):
+    processor(monkeypatch, tmp_path, "x86 with")
+    encoder = Encoder(Architecture(clusters=4, dimension=8, input_size=64)).eval()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    HalfEncoder(encoder, CPU, bfloat16=True)
+    for name, tensor in encoder.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, before[name]) or tensor.isnan().any(), name
+
+
+def whitening(depth=32_768, dimension=16, size=1.0):
+    result = Whitening(depth, dimension).requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    result.weight.normal_(std=size, generator=generator)
+    result.bias.normal_(std=0.1 * size, generator=generator)
+    return result
+
+
+@pytest.mark.parametrize("size", [1e-2, 1.0])
+def test_whitening_with_a_half_precision_matrix(size):
+    """Descriptors of 32 768 numbers, most of them below what half precision holds as they are."""
+    generator = torch.Generator().manual_seed(2)
+    given = torch.randn(5, 32_768, generator=generator) * torch.rand(5, 32_768, generator=generator) ** 20
+    given = F.normalize(given, dim=1)
+    whitened = whitening(size=size)
+    cosines = (HalfWhitening(whitened)(given) * whitened(given)).sum(dim=1)
+    assert cosines.min() > 0.99999
