@@ -60,6 +60,7 @@ class Engine:
         dimension: P, the length of a descriptor.
         input_size: pixels of the shorter side that images are resized to.
         device: where it encodes.
+        encoder: what computes there.
     """
 
     def __init__(self, encoder: Encoder, device: torch.device, bfloat16: bool = False) -> None:
@@ -68,7 +69,7 @@ class Engine:
         self.input_size = encoder.architecture.input_size
         self.device = device
         self._fit_size = encoder.fit_size
-        self._encoder = HalfEncoder(encoder, device, bfloat16)
+        self.encoder = HalfEncoder(encoder, device, bfloat16)
         if device.type == "cuda":
             torch.set_num_threads(min(COPY_THREADS, torch.get_num_threads()))
         self._graphs: OrderedDict[Layout, ImageGraph] = OrderedDict()  # the one used last is last
@@ -86,7 +87,7 @@ class Engine:
             by_size.setdefault(image.shape, []).append(number)
         for numbers in by_size.values():
             batch = torch.from_numpy(np.stack([images[number] for number in numbers])).to(self.device)
-            encoded = self._encoder(self._fit_size(batch.permute(0, 3, 1, 2)))
+            encoded = self.encoder(self._fit_size(batch.permute(0, 3, 1, 2)))
             descriptors[numbers] = encoded.cpu().numpy()
         return descriptors
 
@@ -111,10 +112,10 @@ class Engine:
         return graph(image)
 
     def _capture(self, layout: Layout) -> ImageGraph:
-        prepare = self._encoder.preparation(layout, self.input_size)
+        prepare = self.encoder.preparation(layout, self.input_size)
 
         def encode(pixels: Tensor) -> Tensor:
-            return self._encoder.describe(prepare(pixels))[0]
+            return self.encoder.describe(prepare(pixels))[0]
 
         return ImageGraph(encode, layout[:3], self.device)
 

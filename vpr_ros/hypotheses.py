@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import heading_to_yaw, to_geodetic, wrap
@@ -123,12 +123,53 @@ def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief:
     """
     enu = place_map.enu[places]
     yaw = heading_to_yaw(place_map.places["heading"][places])
+    groups = clusters(enu, yaw, belief.cluster_radius)
+    belongs = np.zeros((len(groups), len(places)))
+    for group, members in zip(belongs, groups, strict=True):
+        group[members] = 1.0
+    probabilities = belongs @ weights
+    # a cluster far below the best one has weights that vanish: its shape is that of equal ones
+    shares = np.where(probabilities[:, None] > 0, belongs * weights, belongs)
+    shares /= shares.sum(axis=1, keepdims=True)
+    means = shares @ enu
+    geodetic = to_geodetic(means, place_map.datum)
+    covariances = _covariances(shares, enu - enu[:1], place_map, belief)
+    yaws, variances = _mean_yaws(yaw, shares, belief.yaw_std)
     ranked = [
-        _hypothesis(members, weights, enu, yaw, places, place_map, belief)
-        for members in clusters(enu, yaw, belief.cluster_radius)
+        Hypothesis(
+            enu=means[row],
+            geodetic=geodetic[row],
+            covariance=covariances[row],
+            yaw=float(yaws[row]),
+            yaw_variance=float(variances[row]),
+            probability=float(probabilities[row]),
+            places=tuple(places[groups[row]].tolist()),
+        )
+        for row in np.argsort(-probabilities, kind="stable").tolist()
     ]
-    ranked.sort(key=lambda hypothesis: -hypothesis.probability)
     return Hypotheses(ranked, max(0.0, 1.0 - float(weights.sum())))
+
+
+def _covariances(shares: Array, enu: Array, place_map: PlaceMap, belief: Belief) -> Array:
+    """Return the (G, 3, 3) covariances of G groups of N places, given (G, N) shares that sum to one."""
+    squares = (enu[:, :, None] * enu[:, None, :]).reshape(-1, 9)
+    means = shares @ enu
+    spread = (shares @ squares).reshape(-1, 3, 3) - means[:, :, None] * means[:, None, :]
+    # spread of the places, distance to the next, and of the view itself; the geotags' error is the floor
+    view = place_map.spacing**2 / 12 + belief.view_std**2
+    covariances = belief.covariance_scale * (spread + np.diag([view, view, belief.vertical_std**2]))
+    return np.asarray(covariances + place_map.geotag_std**2 * np.eye(3))
+
+
+def _mean_yaws(yaw: Array, shares: Array, floor: float) -> tuple[Array, Array]:
+    """Return (G,) circular means and variances, NaN where no yaw is known, given (G, N) shares."""
+    known = ~np.isnan(yaw)
+    told = shares @ known
+    untold = told <= 1e-9  # of one that counts for nothing it would be the yaw of nothing
+    resultant = shares @ np.where(known, np.exp(1j * np.nan_to_num(yaw)), 0) / np.where(untold, 1, told)
+    # -2 ln R is the variance of the wrapped normal distribution of that resultant length
+    variances = floor**2 - 2 * np.log(np.clip(np.abs(resultant), 1e-6, 1.0))
+    return np.where(untold, np.nan, np.angle(resultant)), np.where(untold, np.nan, variances)
 
 
 def with_lost(followed: Hypotheses, alone: Hypotheses, on_map: float, belief: Belief) -> Hypotheses:
@@ -139,9 +180,8 @@ def with_lost(followed: Hypotheses, alone: Hypotheses, on_map: float, belief: Be
     """
     share = followed.none * on_map
     ranked = list(followed.ranked)
-    for found in alone.ranked:
+    for found, same in zip(alone.ranked, _same(alone, followed, belief), strict=True):
         probability = share * found.probability
-        same = next((n for n, each in enumerate(ranked) if agree(each, found, belief)), None)
         if same is None:
             ranked.append(replace(found, probability=probability))
         else:
@@ -150,67 +190,38 @@ def with_lost(followed: Hypotheses, alone: Hypotheses, on_map: float, belief: Be
     return Hypotheses(ranked, followed.none - share * (1 - alone.none))
 
 
+def _same(alone: Hypotheses, followed: Hypotheses, belief: Belief) -> list[int | None]:
+    """Return for each hypothesis the first of the others that agrees with it, or None."""
+    if not followed.ranked:
+        return [None] * len(alone.ranked)
+    here, there = (np.array([(*each.enu[:2], each.yaw) for each in of.ranked]) for of in (alone, followed))
+    apart = np.linalg.norm(here[:, None, :2] - there[None, :, :2], axis=2)
+    agrees = (apart <= belief.cluster_radius) & ~_turned(here[:, None, 2], there[None, :, 2])
+    return [int(row.argmax()) if row.any() else None for row in agrees]
+
+
 def agree(filtered: Hypothesis, single: Hypothesis, belief: Belief) -> bool:
     """Tell whether the image alone names the place that it is thought to be at with those before it.
 
     Right after a kidnapping, or where the map ends, a filter is sure of the old place for some images more.
     """
     apart = np.linalg.norm(filtered.enu[:2] - single.enu[:2])
-    turned = np.abs(wrap(filtered.yaw - single.yaw)) > SAME_VIEW  # False where either is unknown
-    return bool(apart <= belief.cluster_radius and not turned)
+    return bool(apart <= belief.cluster_radius and not _turned(filtered.yaw, single.yaw))
+
+
+def _turned(yaw: ArrayLike, other: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which views are too far apart in direction to be one; False where either is unknown."""
+    return np.abs(wrap(np.subtract(yaw, other))) > SAME_VIEW
 
 
 def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
     """Return groups of rows, each around its best row; a chain of places along a road does not grow one."""
     free = np.ones(len(enu), bool)
     groups = []
-    while free.any():
-        best = int(np.argmax(free))
-        near = np.linalg.norm(enu[:, :2] - enu[best, :2], axis=1) <= radius
-        turned = np.abs(wrap(yaw - yaw[best])) > SAME_VIEW  # False where either heading is unknown
-        group = np.flatnonzero(free & near & ~turned)
-        free[group] = False
-        groups.append(group)
+    for best in range(len(enu)):
+        if free[best]:
+            near = np.hypot(*(enu[:, :2] - enu[best, :2]).T) <= radius
+            group = np.flatnonzero(free & near & ~_turned(yaw, yaw[best]))
+            free[group] = False
+            groups.append(group)
     return groups
-
-
-def _hypothesis(
-    members: NDArray[np.intp],
-    weights: Array,
-    enu: Array,
-    yaw: Array,
-    places: NDArray[np.int64],
-    place_map: PlaceMap,
-    belief: Belief,
-) -> Hypothesis:
-    probability = float(weights[members].sum())
-    # a cluster far below the best one has weights that vanish: its shape is that of equal ones
-    share = weights[members] / probability if probability > 0 else np.full(len(members), 1 / len(members))
-    mean = share @ enu[members]
-    offset = enu[members] - mean
-    # spread of the places, distance to the next, and of the view itself; the geotags' error is the floor
-    view = place_map.spacing**2 / 12 + belief.view_std**2
-    covariance = (share[:, None] * offset).T @ offset + np.diag([view, view, belief.vertical_std**2])
-    covariance *= belief.covariance_scale
-    covariance += place_map.geotag_std**2 * np.eye(3)
-    mean_yaw, yaw_variance = _mean_yaw(yaw[members], share, belief.yaw_std)
-    return Hypothesis(
-        enu=mean,
-        geodetic=to_geodetic(mean, place_map.datum),
-        covariance=covariance,
-        yaw=mean_yaw,
-        yaw_variance=yaw_variance,
-        probability=probability,
-        places=tuple(int(place) for place in places[members]),
-    )
-
-
-def _mean_yaw(yaw: Array, share: Array, floor: float) -> tuple[float, float]:
-    """Return the circular mean and a variance, or NaN where no yaw is known."""
-    known = ~np.isnan(yaw)
-    if not share[known].sum() > 1e-9:  # of one that counts for nothing it would be the yaw of nothing
-        return float("nan"), float("nan")
-    resultant = (share[known] * np.exp(1j * yaw[known])).sum() / share[known].sum()
-    # -2 ln R is the variance of the wrapped normal distribution of that resultant length
-    spread = -2 * np.log(np.clip(np.abs(resultant), 1e-6, 1.0))
-    return float(np.angle(resultant)), float(spread + floor**2)

@@ -106,9 +106,9 @@ class Localiser:
     def answer(self, descriptor: NDArray[np.float32], stamp: int, pose: Pose | None = None) -> Answer:
         """Answer for one (P,) descriptor."""
         start = perf_counter()
-        _, retrieved = self._search(descriptor[None], self.settings.k)
+        similarities, retrieved = self._search(descriptor[None], self.settings.k)
         places = retrieved[0]
-        scores = self.place_map.scores(descriptor, places)
+        scores = self.place_map.scores_of(similarities[0], descriptor)
         searched = perf_counter()
         single = gather(scores, places, self.place_map, self.belief)
         gathered = perf_counter()

@@ -98,8 +98,13 @@ class PlaceMap:
         """
         if not len(places):
             return np.empty(0)
-        similarities = (self.index.reconstruct_batch(places) - self._centre) @ descriptor
-        return np.asarray(similarities / self.unrelated.std, np.float64)
+        return self.scores_of(self.index.reconstruct_batch(places) @ descriptor, descriptor)
+
+    def scores_of(
+        self, similarities: NDArray[np.float32], descriptor: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Return the scores that (M,) similarities to one (P,) descriptor are."""
+        return np.asarray((similarities - self._centre @ descriptor) / self.unrelated.std, np.float64)
 
     @cached_property
     def _centre(self) -> NDArray[np.float32]:

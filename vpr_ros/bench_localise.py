@@ -1,0 +1,231 @@
+"""What each stage of an answer takes, beside the usual public way, in one run.
+
+python -m vpr_ros.bench_localise --trunk vgg16 --dimension 4096 --height 1080 --width 1920 --places 100000
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import pairwise
+from json import dumps
+from pathlib import Path
+from time import perf_counter
+
+import faiss
+import numpy as np
+import torch
+from torch import nn
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from vpr_ros.camera_image import BGR, CameraImage
+from vpr_ros.command import run
+from vpr_ros.encoder import Architecture, Encoder, load_encoder
+from vpr_ros.engine import Engine, choose_device
+from vpr_ros.geodesy import Datum, to_geodetic
+from vpr_ros.geotagged import Image, make_rows
+from vpr_ros.localiser import Answer, Localiser, Settings
+from vpr_ros.metrics import percentiles
+from vpr_ros.pixels import image_from_raw
+from vpr_ros.place_map import PlaceMap, Spread
+
+#: Different images that are answered in turn: one alone would stay in a processor's cache.
+IMAGES = 16
+WARM_UP = 5
+SECOND = 10**9
+#: Places that are made at a time.
+BLOCK = 8192
+DATUM = Datum(52.0, 5.0, 0.0)
+#: p50, p95 and p99 in milliseconds.
+Percentiles = dict[str, float | None]
+
+
+def bench_localise(
+    weights: Path | None = None,
+    trunk: str = "alexnet",
+    dimension: int = 256,
+    height: int = 480,
+    width: int = 640,
+    places: int = 10_000,
+    images: int = 100,
+    bfloat16: bool = False,
+    usual: bool = True,
+    device: str = "auto",
+    json: Path | None = None,
+) -> None:
+    """Time an image from the camera's bytes to the messages that are published, stage by stage.
+
+    Args:
+        weights: Weights file; without it a NetVLAD of random weights, which takes as long.
+        trunk: alexnet or vgg16, of the random one.
+        dimension: Of its descriptors, after whitening.
+        height: Pixels of the camera's images.
+        width: Pixels of the camera's images.
+        places: Of a map of random descriptors.
+        images: That are timed.
+        bfloat16: On a CPU, encode in bfloat16.
+        usual: Time the usual way too: torchvision's transforms on the CPU, float32, flat FAISS on the CPU.
+        device: auto, cuda or cpu.
+        json: Write the figures to this file.
+    """
+    torch.manual_seed(0)
+    encoder = load_encoder(weights) if weights is not None else _random_encoder(trunk, dimension)
+    where = choose_device(device)
+    engine = Engine(encoder, where, bfloat16)
+    localiser = Localiser(engine, _random_map(places, engine), None, Settings())
+    cameras = [_noise(height, width, seed) for seed in range(IMAGES)]
+    figures = {"ours": _time(lambda number: _ours(localiser, cameras[number % IMAGES], number), images)}
+    if where.type == "cuda":
+        figures["on the GPU"] = _gpu_stages(engine, CameraImage(cameras[0], BGR))
+    if usual:
+        index, module = localiser.place_map.index, encoder.to(where)
+        figures["usual"] = _time(
+            lambda number: _usual(module, index, cameras[number % IMAGES], where), images
+        )
+    name = torch.cuda.get_device_name() if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    architecture = encoder.architecture
+    _print(
+        figures,
+        f"{architecture.trunk} {architecture.pooling} {engine.dimension}-d at {architecture.input_size} px, "
+        f"{width}x{height}, {places} places, {name}",
+    )
+    if json is not None:
+        json.write_text(dumps(figures, indent=1))
+
+
+def _ours(localiser: Localiser, pixels: Image, number: int) -> dict[str, float]:
+    height, width, channels = pixels.shape
+    start = perf_counter()
+    image = image_from_raw(pixels.data, height, width, channels * width, "bgr8")
+    converted = perf_counter()
+    answer = localiser.localise(image, number * SECOND // 30)
+    answered = perf_counter()
+    _to_messages(answer)
+    done = perf_counter()
+    stages = {"message to array": converted - start, **answer.seconds, "to messages": done - answered}
+    described = stages["message to array"] + stages["encode"]
+    return {**stages, "image to descriptor": described, "whole": done - start}
+
+
+def _to_messages(answer: Answer) -> None:
+    if find_spec("sensor_msgs") is None:  # no ROS here: the rest can be timed all the same
+        return
+    from std_msgs.msg import Header  # noqa: PLC0415
+
+    from vpr_ros import messages  # noqa: PLC0415
+
+    header = Header(frame_id="map")
+    messages.cloud_from_hypotheses(answer.hypotheses, header)
+    messages.cloud_from_hypotheses(answer.single, header)
+    messages.poses_from_hypotheses(answer.hypotheses, header)
+    messages.fix_from_hypothesis(answer.single.ranked[0], header, calibrated=True)
+    messages.pose_from_hypothesis(answer.single.ranked[0], header)
+
+
+def _usual(encoder: Encoder, index: faiss.Index, pixels: Image, device: torch.device) -> dict[str, float]:
+    architecture = encoder.architecture
+    start = perf_counter()
+    image = v2.functional.to_image(pixels)
+    resized = v2.functional.resize(image, [architecture.input_size], antialias=True)
+    scaled = v2.functional.to_dtype(resized, torch.float32, scale=True)
+    prepared = v2.functional.normalize(scaled, list(architecture.mean), list(architecture.std))[None]
+    transformed = perf_counter()
+    there = prepared.to(device)
+    with torch.no_grad():
+        pooled = encoder.pooling(encoder.trunk(there))
+        whitened = encoder.whitening(pooled) if encoder.whitening is not None else pooled
+    descriptor = whitened.cpu().numpy()
+    encoded = perf_counter()
+    index.search(descriptor, Settings.k)
+    done = perf_counter()
+    stages = {"preprocess": transformed - start, "encode": encoded - transformed, "search": done - encoded}
+    return {**stages, "image to descriptor": encoded - start, "whole": done - start}
+
+
+def _gpu_stages(engine: Engine, image: CameraImage) -> dict[str, Percentiles]:
+    """Return what each part of the graph takes on the GPU, each as a graph of its own."""
+    pinned = torch.from_numpy(image.pixels).pin_memory()
+    there, encoder = pinned.to(engine.device), engine.encoder
+    prepare = encoder.preparation((*image.pixels.shape, image.order), engine.input_size)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        prepared = prepare(there)
+        local = encoder.trunk(prepared).float()
+        pooled = encoder.pooling(local)
+        parts: dict[str, Callable[[], object]] = {
+            "upload": lambda: there.copy_(pinned, non_blocking=True),
+            "prepare": lambda: prepare(there),
+            "trunk": lambda: encoder.trunk(prepared),
+            "pooling": lambda: encoder.pooling(local),
+        }
+        if encoder.whitening is not None:
+            whitening = encoder.whitening
+            parts["whitening"] = lambda: whitening(pooled)
+        return {name: percentiles(_gpu_milliseconds(part)) for name, part in parts.items()}
+
+
+def _gpu_milliseconds(part: Callable[[], object], repeats: int = 100) -> list[float]:
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream), torch.backends.cudnn.flags(benchmark=True):
+        for _ in range(WARM_UP):
+            part()
+        with torch.cuda.graph(graph, stream=stream):
+            part()
+        edges = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]  # type: ignore[no-untyped-call]
+        edges[0].record()
+        for edge in edges[1:]:
+            graph.replay()
+            edge.record()
+        stream.synchronize()
+    return [before.elapsed_time(after) for before, after in pairwise(edges)]
+
+
+def _time(answer: Callable[[int], dict[str, float]], images: int) -> dict[str, Percentiles]:
+    """Return milliseconds of each stage."""
+    for number in range(WARM_UP):
+        answer(number)
+    taken = [answer(WARM_UP + number) for number in tqdm(range(images), unit="image", leave=False)]
+    return {stage: percentiles([1e3 * each[stage] for each in taken]) for stage in taken[0]}
+
+
+def _random_encoder(trunk: str, dimension: int) -> Encoder:
+    encoder = Encoder(Architecture(trunk, dimension=dimension)).eval().requires_grad_(False)
+    for layer in encoder.trunk:
+        if isinstance(layer, nn.Conv2d):  # so that what comes out is neither zero nor infinite
+            nn.init.kaiming_normal_(layer.weight)
+    if encoder.whitening is not None:
+        nn.init.normal_(encoder.whitening.weight, std=encoder.whitening.weight.shape[1] ** -0.5)
+        nn.init.zeros_(encoder.whitening.bias)
+    return encoder
+
+
+def _random_map(places: int, engine: Engine) -> PlaceMap:
+    """Return a map of a street of places that all look different."""
+    index = faiss.IndexFlatIP(engine.dimension)
+    for start in range(0, places, BLOCK):
+        block = torch.randn(min(BLOCK, places - start), engine.dimension)
+        index.add(nn.functional.normalize(block, dim=1).numpy())
+    enu = np.column_stack([np.arange(places, dtype=float), np.zeros(places), np.zeros(places)])
+    latitude, longitude, altitude = to_geodetic(enu, DATUM).T
+    rows = make_rows("bench", latitude=latitude, longitude=longitude, altitude=altitude)
+    spread = Spread(0.0, engine.dimension**-0.5)
+    return PlaceMap(Path("bench"), index, rows, enu, DATUM, 2.0, spread, 1.0, engine.fingerprint, {})
+
+
+def _noise(height: int, width: int, seed: int) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _print(figures: dict[str, dict[str, Percentiles]], title: str) -> None:
+    print(f"{title}; milliseconds, p50 / p95 / p99")
+    for way, stages in figures.items():
+        for stage, taken in stages.items():
+            print(f"{way:11} {stage:20} " + " / ".join(f"{value:8.3f}" for value in taken.values()))
+    if "usual" in figures:
+        for stage in ("image to descriptor", "search", "whole"):
+            ratio = (figures["usual"][stage]["p50"] or 0) / (figures["ours"][stage]["p50"] or 1)
+            print(f"{stage}: {ratio:.1f} times as fast as the usual way")
+
+
+if __name__ == "__main__":
+    run(bench_localise)
