@@ -20,7 +20,8 @@ def test_it_is_what_the_encoder_makes_of_the_image(size, order):
     for seed in range(2):  # the second image overwrites the first
         image = CameraImage(picture(*size, seed)[..., :channels], order)
         rgb = torch.from_numpy(image.rgb().copy()).permute(2, 0, 1)[None]
-        resized = ENCODER.fit_size(rgb.float() / 255)  # of bytes it would be rounded to bytes
+        # of bytes it would use weights of 16 bits
+        resized = ENCODER.fit_size(rgb.float()).round() / 255
         prepared = prepare(torch.from_numpy(image.pixels.copy())).float()
         assert prepared.shape == (1, 4, *resized.shape[2:])
         torch.testing.assert_close(prepared[:, :3], ENCODER.normalise(resized), atol=1e-4, rtol=0)

@@ -47,6 +47,15 @@ def test_it_finds_what_faiss_finds(count, dimension, queries, k, seed):
     )
 
 
+def test_similarities_of_some():
+    random = np.random.default_rng(3)
+    vectors, asked = unit(random, 100, 32), unit(random, 1, 32)[0]
+    resident = ResidentMap(index_of(vectors), CPU)
+    for places in ([], [7], [3, 99, 3, 0]):
+        found = resident.similarities(asked, np.array(places, np.int64))
+        np.testing.assert_allclose(found, vectors[places] @ asked, atol=1e-3)
+
+
 def test_neighbours_that_half_precision_cannot_tell_apart_are_in_order():
     random = np.random.default_rng(0)
     asked = unit(random, 1, 64)

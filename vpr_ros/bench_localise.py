@@ -62,7 +62,7 @@ def bench_localise(
         dimension: Of its descriptors, after whitening.
         height: Pixels of the camera's images.
         width: Pixels of the camera's images.
-        places: Of a map of random descriptors.
+        places: Of a map that knows the images, all other places random.
         images: That are timed.
         bfloat16: On a CPU, encode in bfloat16.
         usual: Time the usual way too: torchvision's transforms on the CPU, float32, flat FAISS on the CPU.
@@ -73,8 +73,8 @@ def bench_localise(
     encoder = load_encoder(weights) if weights is not None else _random_encoder(trunk, dimension)
     where = choose_device(device)
     engine = Engine(encoder, where, bfloat16)
-    localiser = Localiser(engine, _random_map(places, engine), None, Settings())
     cameras = [_noise(height, width, seed) for seed in range(IMAGES)]
+    localiser = Localiser(engine, _random_map(places, engine, cameras), None, Settings())
     figures = {"ours": _time(lambda number: _ours(localiser, cameras[number % IMAGES], number), images)}
     if where.type == "cuda":
         figures["on the GPU"] = _gpu_stages(engine, CameraImage(cameras[0], BGR))
@@ -199,10 +199,12 @@ def _random_encoder(trunk: str, dimension: int) -> Encoder:
     return encoder
 
 
-def _random_map(places: int, engine: Engine) -> PlaceMap:
-    """Return a map of a street of places that all look different."""
+def _random_map(places: int, engine: Engine, images: list[Image]) -> PlaceMap:
+    """Return a map of a street of places that all look different, the first of them like these images."""
     index = faiss.IndexFlatIP(engine.dimension)
-    for start in range(0, places, BLOCK):
+    for image in images:
+        index.add(engine.encode([image[..., ::-1]]))
+    for start in range(len(images), places, BLOCK):
         block = torch.randn(min(BLOCK, places - start), engine.dimension)
         index.add(nn.functional.normalize(block, dim=1).numpy())
     enu = np.column_stack([np.arange(places, dtype=float), np.zeros(places), np.zeros(places)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -21,9 +20,6 @@ from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.resident import ResidentMap, fits
 from vpr_ros.sequence_filter import ON_MAP, Dynamics, SequenceFilter
-
-#: (M, P) descriptors and k to (M, k) similarities and place numbers.
-Search = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ class Localiser:
         self.place_map = place_map
         self.calibration = calibration
         self.settings = settings
-        self._search = search_of(place_map, engine.device)
+        self._vectors = searched(place_map, engine.device)
         self.belief = calibration.belief if calibration else Belief()
         self.single_threshold, self.filtered_threshold = thresholds(calibration, settings.precision)
         self._filter: SequenceFilter | None = None
@@ -106,7 +102,7 @@ class Localiser:
     def answer(self, descriptor: NDArray[np.float32], stamp: int, pose: Pose | None = None) -> Answer:
         """Answer for one (P,) descriptor."""
         start = perf_counter()
-        similarities, retrieved = self._search(descriptor[None], self.settings.k)
+        similarities, retrieved = self._vectors.search(descriptor[None], self.settings.k)
         places = retrieved[0]
         scores = self.place_map.scores_of(similarities[0], descriptor)
         searched = perf_counter()
@@ -115,9 +111,11 @@ class Localiser:
         seconds = {"search": searched - start, "hypotheses": gathered - searched}
         if self._filter is None:
             return Answer(single, None, self.accepts(single, filtered=False), seconds)
-        followed = self._filter.step(
-            stamp, pose, places, lambda looked_at: self.place_map.scores(descriptor, looked_at)
-        )
+
+        def look(followed: NDArray[np.int64]) -> NDArray[np.float64]:
+            return self.place_map.scores_of(self._vectors.similarities(descriptor, followed), descriptor)
+
+        followed = self._filter.step(stamp, pose, places, look)
         filtered = with_lost(followed, single, ON_MAP, self.belief)
         accepted = self.accepts(filtered, filtered=True)
         if accepted is not None and not agree(accepted, single.ranked[0], self.belief):
@@ -153,11 +151,11 @@ class Localiser:
         return ""
 
 
-def search_of(place_map: PlaceMap, device: torch.device) -> Search:
-    """Return the exact search of a map: on the GPU where the encoder is on one and the map fits beside it."""
+def searched(place_map: PlaceMap, device: torch.device) -> PlaceMap | ResidentMap:
+    """Return what is searched: the GPU's copy where the encoder is on one and the map fits beside it."""
     if device.type == "cuda" and fits(place_map.index, device):
-        return ResidentMap(place_map.index, device).search
-    return place_map.search
+        return ResidentMap(place_map.index, device)
+    return place_map
 
 
 def thresholds(calibration: Calibration | None, precision: float) -> tuple[float, float]:

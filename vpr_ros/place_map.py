@@ -90,15 +90,19 @@ class PlaceMap:
         """
         return self.index.search(np.ascontiguousarray(descriptors, np.float32), min(k, len(self)))
 
+    def similarities(self, descriptor: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the (M,) similarities of M places to one (P,) descriptor."""
+        if not len(places):
+            return np.empty(0, np.float32)
+        return np.asarray(self.index.reconstruct_batch(places) @ descriptor, np.float32)
+
     def scores(self, descriptor: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return how much more than an unrelated place each of M places looks like one (P,) descriptor.
 
         In standard deviations of the similarity of unrelated places of the map, above the similarity that the
         descriptor has to places of the map in general: by night that is lower for right and wrong ones alike.
         """
-        if not len(places):
-            return np.empty(0)
-        return self.scores_of(self.index.reconstruct_batch(places) @ descriptor, descriptor)
+        return self.scores_of(self.similarities(descriptor, places), descriptor)
 
     def scores_of(
         self, similarities: NDArray[np.float32], descriptor: NDArray[np.float32]

@@ -34,8 +34,8 @@ class Preparation:
     ) -> None:
         height, width, _, self._order = layout
         self._size = [side * input_size // min(height, width) for side in (height, width)]
-        self._scale, self._offset = scale.to(precision), (-mean * scale).to(precision)
-        self._planes = torch.empty(1, 3, height, width, dtype=precision, device=mean.device)
+        self._scale, self._offset = scale, -mean * scale
+        self._planes = torch.empty(1, 3, height, width, device=mean.device)
         # B H W C in memory
         self._prepared = torch.zeros(1, *self._size, CHANNELS, dtype=precision, device=mean.device).permute(
             0, 3, 1, 2
@@ -47,6 +47,8 @@ class Preparation:
         resized = self._planes
         if self._size != list(pixels.shape[:2]):
             resized = F.interpolate(resized, self._size, mode="bilinear", antialias=True)
+            # to bytes, as elsewhere: of a dark picture the fractions alone would make another descriptor
+            resized = resized.round_()
         torch.addcmul(self._offset, resized, self._scale, out=self._prepared[:, :3])
         prepared: Tensor = self._prepared
         return prepared

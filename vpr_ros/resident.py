@@ -48,6 +48,13 @@ class ResidentMap:
         found = np.take_along_axis(similarities, order, axis=1), np.take_along_axis(candidates, order, axis=1)
         return cast("tuple[NDArray[np.float32], NDArray[np.int64]]", found)
 
+    @torch.inference_mode()
+    def similarities(self, descriptor: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the (M,) similarities, of half precision, of M vectors to one (P,) descriptor."""
+        vectors = self._vectors[torch.from_numpy(places).to(self._vectors.device)]
+        query = torch.from_numpy(descriptor).to(self._vectors)
+        return np.asarray((vectors @ query).float().cpu().numpy(), np.float32)
+
 
 def fits(index: faiss.Index, device: torch.device) -> bool:
     """Tell whether the vectors take at most half of what is free on a GPU."""
