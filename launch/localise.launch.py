@@ -47,6 +47,19 @@ def generate_launch_description() -> LaunchDescription:
                 description="Take the time from /clock; empty: what params_file says",
             ),
             DeclareLaunchArgument(
+                "autostart",
+                default_value="",
+                choices=["", "true", "false"],
+                description="false: wait for a lifecycle manager; empty: what params_file says",
+            ),
+            DeclareLaunchArgument(
+                "large_images",
+                default_value="false",
+                choices=["true", "false"],
+                description="Fast DDS takes large images through shared memory; the camera driver "
+                "needs the same, by config/fastdds_shared_memory.xml",
+            ),
+            DeclareLaunchArgument(
                 "log_level", default_value="info", description="debug, info, warn or error"
             ),
             OpaqueFunction(function=_node),
@@ -59,8 +72,13 @@ def _node(context: LaunchContext) -> list[Node]:
         return LaunchConfiguration(name).perform(context)
 
     # what is not named stays as params_file has it
-    flags = {name: value(name) == "true" for name in ("compressed", "use_sim_time") if value(name)}
+    switches = ("compressed", "use_sim_time", "autostart")
+    flags = {name: value(name) == "true" for name in switches if value(name)}
     paths = {name: ParameterValue(value(name), value_type=str) for name in ("map", "weights") if value(name)}
+    profile = PathJoinSubstitution([FindPackageShare("vpr_ros"), "config", "fastdds_shared_memory.xml"])
+    # Kilted's Fast DDS knows the second name, those before it the first
+    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    large = value("large_images") == "true"
     logger = ".".join([*filter(None, value("namespace").split("/")), "vpr_localiser"])
     return [
         Node(
@@ -69,6 +87,7 @@ def _node(context: LaunchContext) -> list[Node]:
             name="vpr_localiser",
             namespace=value("namespace"),
             output="screen",
+            additional_env=dict.fromkeys(names, profile) if large else {},
             parameters=[value("params_file"), flags | paths],
             remappings=[
                 ("image", value("image")),

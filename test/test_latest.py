@@ -62,7 +62,7 @@ def test_close_wakes_every_taker():
 def test_what_was_not_taken_before_the_close_is_not_taken_after_it():
     latest = Latest()
     latest.put("old")
-    latest.close()
+    assert latest.close() is True
     assert latest.take() is None
 
 

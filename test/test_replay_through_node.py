@@ -186,10 +186,10 @@ def test_the_recording_is_the_clock_and_its_odometry_is_played(
     assert told == sorted(entry.log for entry in entries if entry.kind != FIX)
     assert [each.pose.pose.position.y for each in steps] == [2.0 * n for n in range(10)]
     assert [stamp_to_ns(each.header.stamp) for each in steps] == [ns(n / 10 + 0.03) for n in range(10)]
-    # the rehearsal comes before it, with a stamp that is later than any
+    # the rehearsal comes before it, with a stamp that is earlier than any
     sent = [stamp_to_ns(each.header.stamp) for each in images]
     assert sent[-10:] == [ns(n / 10) for n in range(10)]
-    assert set(sent[:-10]) <= {(2**31 - 1) * SECOND}
+    assert set(sent[:-10]) <= {1}
 
 
 def test_it_takes_as_long_as_the_drive(

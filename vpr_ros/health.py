@@ -8,8 +8,19 @@ from threading import Lock
 
 from vpr_ros.metrics import percentiles
 
-#: What can become of a frame that was received.
-FATES = ("answered", "accepted", "superseded", "refused", "failed")
+#: What becomes of a frame that was received: one of these.
+FATES = (
+    "answered",
+    "superseded",  # by a newer one, before there was time for it
+    "over_rate",  # of max_rate
+    "refused",  # for what it holds
+    "out_of_order",  # older than the one before
+    "future",  # stamped after now
+    "failed",  # for our own fault
+    "inactive",  # when it was its turn
+)
+#: What else may be said of one, and what may happen beside.
+MARKS, EVENTS = ("accepted", "unstamped"), ("clock_jumps",)
 
 
 class Health:
@@ -25,7 +36,7 @@ class Health:
         self._last_reason = ""
 
     def count(self, what: str, reason: str = "") -> None:
-        """Count one frame as received, or as one of FATES, with the reason where it was refused."""
+        """Count a frame, as received or by fate or mark, with the reason of a drop; or an event."""
         with self._lock:
             self._counts[what] += 1
             self._last_reason = reason or self._last_reason
@@ -37,9 +48,9 @@ class Health:
                 self._seconds[stage].append(taken)
 
     def counts(self) -> dict[str, int]:
-        """Return frames received and by fate."""
+        """Return frames received, by fate and by mark, and events."""
         with self._lock:
-            return {name: self._counts[name] for name in ("received", *FATES)}
+            return {name: self._counts[name] for name in ("received", *FATES, *MARKS, *EVENTS)}
 
     def latencies(self) -> dict[str, dict[str, float | None]]:
         """Return p50, p95 and p99 in milliseconds of each stage."""

@@ -31,8 +31,9 @@ class Latest(Generic[Item]):
             item, self._item = self._item, None
             return None if self._closed else item
 
-    def close(self) -> None:
-        """Let every `take`, now and later, return None."""
+    def close(self) -> bool:
+        """Let every `take`, now and later, return None; tell whether an item was left."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            return self._item is not None

@@ -65,13 +65,27 @@ class Localiser:
     """An engine and a map made with the same encoder; remembers the images before where it filters."""
 
     def __init__(
-        self, engine: Engine, place_map: PlaceMap, calibration: Calibration | None, settings: Settings
+        self,
+        engine: Engine,
+        place_map: PlaceMap,
+        calibration: Calibration | None,
+        settings: Settings,
+        vectors: PlaceMap | ResidentMap | None = None,
     ) -> None:
+        """Begin without knowing any image.
+
+        Args:
+            engine: what encodes.
+            place_map: built with its encoder.
+            calibration: of the map.
+            settings: of the user.
+            vectors: what `searched` gave for this map and the engine's device, where that is at hand.
+        """
         self.engine = engine
         self.place_map = place_map
         self.calibration = calibration
         self.settings = settings
-        self._vectors = searched(place_map, engine.device)
+        self.vectors = vectors or searched(place_map, engine.device)
         self.belief = calibration.belief if calibration else Belief()
         self.single_threshold, self.filtered_threshold = thresholds(calibration, settings.precision)
         self._filter: SequenceFilter | None = None
@@ -102,7 +116,7 @@ class Localiser:
     def answer(self, descriptor: NDArray[np.float32], stamp: int, pose: Pose | None = None) -> Answer:
         """Answer for one (P,) descriptor."""
         start = perf_counter()
-        similarities, retrieved = self._vectors.search(descriptor[None], self.settings.k)
+        similarities, retrieved = self.vectors.search(descriptor[None], self.settings.k)
         places = retrieved[0]
         scores = self.place_map.scores_of(similarities[0], descriptor)
         searched = perf_counter()
@@ -113,7 +127,7 @@ class Localiser:
             return Answer(single, None, self.accepts(single, filtered=False), seconds)
 
         def look(followed: NDArray[np.int64]) -> NDArray[np.float64]:
-            return self.place_map.scores_of(self._vectors.similarities(descriptor, followed), descriptor)
+            return self.place_map.scores_of(self.vectors.similarities(descriptor, followed), descriptor)
 
         followed = self._filter.step(stamp, pose, places, look)
         filtered = with_lost(followed, single, ON_MAP, self.belief)

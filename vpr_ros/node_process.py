@@ -32,12 +32,15 @@ class NodeProcess:
 
 @contextmanager
 def node_process(
-    parameters: Mapping[str, object], remappings: Mapping[str, str], log: Path
+    parameters: Mapping[str, object],
+    remappings: Mapping[str, str],
+    log: Path,
+    module: str = "vpr_ros.node",
 ) -> Iterator[NodeProcess]:
     """Start `vpr_localiser` with these parameters and remappings, and stop it on leaving."""
     arguments = [f"{name}:={_yaml(value)}" for name, value in parameters.items()]
     remapped = [f"{source}:={target}" for source, target in remappings.items()]
-    command = [sys.executable, "-m", "vpr_ros.node", "--ros-args"]
+    command = [sys.executable, "-m", module, "--ros-args"]
     command += [word for argument in arguments for word in ("-p", argument)]
     command += [word for argument in remapped for word in ("-r", argument)]
     with log.open("wb") as output:

@@ -279,10 +279,10 @@ def _judged(
 def _black(compressed: bool) -> CompressedImage | ImageMessage:
     """Return a black camera message, with a stamp that no recording has.
 
-    It is later than any: the filter begins anew with the first frame.
+    It is earlier than any, by far more than the filter looks back: that begins anew with the first frame.
     """
     image = np.zeros((96, 128, 3), np.uint8)
-    header = Header(stamp=Time(sec=2**31 - 1))
+    header = Header(stamp=Time(nanosec=1))
     if compressed:
         return compressed_from_rgb(image, header)
     return ImageMessage(header=header, height=96, width=128, encoding="rgb8", step=384, data=image.tobytes())
