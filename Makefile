@@ -5,13 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint bench model clean
+.PHONY: help demo test torture lint bench model clean
 
 help:
 	@echo 'make demo   drive through a small town twice, find the second drive on a map of the first'
 	@echo 'make test   run the tests'
+	@echo 'make torture  hurt the node: hostile messages, endurance, map swaps, kills; minutes'
 	@echo 'make lint   ruff and mypy'
-	@echo 'make bench  time training beside the usual way, and mining as images grow in number'
+	@echo 'make bench  time training and answering beside the usual way, mining, and the node over DDS'
 	@echo 'make model  make the default model again, from the photographs in SHARED and another town'
 	@echo 'make clean  remove the environment and what the demo wrote'
 
@@ -31,6 +32,12 @@ demo: $(READY)
 test: $(READY)
 	@$(BIN)/python -m pytest
 
+TORTURE ?= --seed 0 --scale 1
+torture: $(READY)
+	@$(BIN)/python -m pip install --quiet --requirement requirements-torture.txt || \
+	  echo 'cyclonedds is not to be had for this Python: what needs it is left out'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest test/torture -v --durations=0 --durations-min=1 $(TORTURE)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +48,8 @@ bench: $(READY)
 	@mkdir -p bench
 	@$(BIN)/python training/bench_training.py $(BENCH) --json bench/training.json
 	@$(BIN)/python training/bench_mining.py --height 64 --width 64 --json bench/mining.json
+	@$(BIN)/python -m vpr_ros.bench_localise --json bench/localise.json
+	@$(BIN)/python -m vpr_ros.bench_node --seconds 20 --json bench/node.json
 
 OTHER_TOWN := demo/out/other-town
 model: $(READY)

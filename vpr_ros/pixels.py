@@ -116,11 +116,13 @@ def image_from_compressed(data: Buffer, max_pixels: int = MAX_PIXELS) -> CameraI
     try:
         with PillowImage.open(BytesIO(buffer.data), formats=("JPEG", "PNG")) as header:  # reads no further
             width, height = header.size
+            check_pixels(height, width, max_pixels)
+            if header.format == "PNG":  # OpenCV allocates what a chunk announces before it looks at it
+                header.verify()
     except UnidentifiedImageError as error:
         raise InputError(f"{failed}: expected JPEG or PNG") from error
     except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
         raise InputError(f"{failed}: {first_line(error)}") from error
-    check_pixels(height, width, max_pixels)
     return CameraImage(_decode(buffer), BGR)
 
 
