@@ -7,7 +7,6 @@ import functools
 import json
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -46,14 +45,14 @@ def write_drives(folder, places, first=0, alike=0.6, size=lambda place, drive: (
     return folder
 
 
-def narrow_alexnet(weights=None):
+def narrow_alexnet():
     """Return AlexNet's layers with few channels: a step takes milliseconds, a file kilobytes."""
     channels, layers = (3, 8, 12, 16, 16, 16), []
     for number, (kernel, stride, padding) in enumerate([(11, 4, 2), (5, 1, 2), *[(3, 1, 1)] * 3]):
         layers += [nn.Conv2d(*channels[number : number + 2], kernel, stride, padding), nn.ReLU(inplace=True)]
         if number < 2:
             layers.append(nn.MaxPool2d(3, 2))
-    return SimpleNamespace(features=nn.Sequential(*layers))
+    return nn.Sequential(*layers[:-1])
 
 
 def write_trunk(file):

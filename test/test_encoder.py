@@ -153,6 +153,20 @@ def test_fit_size_refuses_extreme_aspect(encoder, size):
         encoder.fit_size(images(*size))
 
 
+@pytest.mark.parametrize("size", [(100, 160), (64, 80), (333, 251), (40, 50)])
+@pytest.mark.parametrize("floating", [False, True])
+def test_fit_size_is_what_torchvision_does(encoder, size, floating):
+    from torchvision.transforms.v2.functional import resize as torchvision_resize
+
+    picture = torch.randint(
+        0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    picture = picture.float() / 255 if floating else picture
+    expected = torchvision_resize(picture, [encoder.architecture.input_size], antialias=True)
+    for images_given, wanted in ((picture, expected), (picture[0], expected[0])):
+        torch.testing.assert_close(encoder.fit_size(images_given), wanted, atol=0, rtol=0)
+
+
 def test_fit_size_leaves_what_fits(encoder):
     picture = images(64, 90)
     assert torch.equal(encoder.fit_size(picture), picture)

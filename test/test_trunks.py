@@ -4,6 +4,8 @@ import copy
 import dataclasses
 import functools
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -76,15 +78,25 @@ def test_last_layer_is_conv5_before_its_relu(name, convolutions, request):
     assert features.min() < 0 < features.max()
 
 
-def test_alexnet_is_torchvisions(fixed_state):
-    from torchvision.models import alexnet as torchvision_alexnet
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_it_is_torchvisions(name, request):
+    from torchvision import models
 
-    whole = torchvision_alexnet(weights=None)
-    trunk = build_trunk("alexnet")
-    trunk.load_state_dict({name.removeprefix("features."): value for name, value in fixed_state.items()})
-    whole.load_state_dict(fixed_state, strict=False)
-    images = torch.rand(1, 3, 64, 64)
-    torch.testing.assert_close(trunk(images).relu(), whole.features[:12](images))
+    whole = getattr(models, name)(weights=None).features.eval()
+    trunk = request.getfixturevalue(name)
+    state = whole.state_dict()
+    assert list(trunk.state_dict()) == list(state)
+    again = build_trunk(name)
+    again.load_state_dict(state)
+    images = torch.rand(1, 3, 96, 80)
+    # up to conv5; its ReLU and the pooling after it are left out
+    torch.testing.assert_close(again(images), whole[: len(again)](images), atol=0, rtol=0)
+
+
+def test_the_node_starts_without_torchvision():
+    """It takes longer to import than all the rest of the node."""
+    code = "import sys, vpr_ros.localiser; sys.exit('torchvision' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 #: Where the layers begin in torchvision's `features`, as the checkpoints of others have them.

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import resize
 
 from vpr_ros.atomic_file import replacing_file
 from vpr_ros.errors import InputError, first_line
@@ -105,8 +105,8 @@ class Encoder(nn.Module):
         check_size(height, width)
         if min(height, width) == self.architecture.input_size:
             return images
-        resized: Tensor = resize(images, [self.architecture.input_size], antialias=True)
-        return resized
+        size = [side * self.architecture.input_size // min(height, width) for side in (height, width)]
+        return resize(images, size)
 
     def fingerprint(self) -> str:
         """Return a sha256 of the architecture and of the tensors, to half precision.
@@ -119,6 +119,16 @@ class Encoder(nn.Module):
             # so that a file stored as halves has its float32 twin's fingerprint
             digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def resize(images: Tensor, size: list[int]) -> Tensor:
+    """Return (..., C, H, W) images of another size, bilinear with antialiasing, as torchvision does it."""
+    batch = images.reshape(-1, *images.shape[-3:])
+    if images.dtype == torch.uint8 and images.device.type != "cpu":  # a GPU has none for bytes
+        resized = F.interpolate(batch.float(), size, mode="bilinear", antialias=True).round_().byte()
+    else:
+        resized = F.interpolate(batch, size, mode="bilinear", antialias=True)
+    return resized.reshape(*images.shape[:-2], *size)
 
 
 def check_size(height: int, width: int) -> None:

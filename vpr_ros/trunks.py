@@ -12,7 +12,6 @@ from urllib.error import URLError
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision import models
 
 from vpr_ros.errors import InputError, first_line
 
@@ -23,33 +22,69 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class TrunkSpec:
-    """One trunk: how torchvision builds it, and where it is cut."""
+    """One trunk: what it is made of, and where its ImageNet weights are."""
 
-    build: Callable[..., Any]
-    weights: Any
-    layers: int  # of torchvision's `features` that are kept; the last one is conv5
+    build: Callable[[], nn.Sequential]  # torchvision's `features`, up to conv5
+    weights: Callable[[], Any]  # torchvision's entry for them
     depth: int  # D, the channels of conv5
     convolutions: tuple[str, ...]  # the names of its convolution layers, in order
     train_from: str  # the first layer that the paper trains
 
 
+# Layer by layer, and not taken from torchvision: that takes longer to import than the node to start, and on
+# some robots there is none for their PyTorch.
+
+
+def _alexnet() -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU(inplace=True)),
+        nn.Conv2d(256, 256, 3, 1, 1),
+    )
+
+
+def _vgg16() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    channels = 3
+    for block, (convolutions, depth) in enumerate(VGG16_BLOCKS):
+        layers += [nn.MaxPool2d(2, 2)] if block else []
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(channels, depth, 3, 1, 1), nn.ReLU(inplace=True)]
+            channels = depth
+    return nn.Sequential(*layers[:-1])
+
+
+def _alexnet_weights() -> Any:
+    from torchvision.models import AlexNet_Weights  # noqa: PLC0415
+
+    return AlexNet_Weights.IMAGENET1K_V1
+
+
+def _vgg16_weights() -> Any:
+    from torchvision.models import VGG16_Weights  # noqa: PLC0415
+
+    return VGG16_Weights.IMAGENET1K_V1
+
+
+#: Convolutions of each block, and their channels.
+VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 TRUNKS = {
     "alexnet": TrunkSpec(
-        models.alexnet,
-        models.AlexNet_Weights.IMAGENET1K_V1,
-        layers=11,
+        _alexnet,
+        _alexnet_weights,
         depth=256,
         convolutions=("conv1", "conv2", "conv3", "conv4", "conv5"),
         train_from="conv2",
     ),
     "vgg16": TrunkSpec(
-        models.vgg16,
-        models.VGG16_Weights.IMAGENET1K_V1,
-        layers=29,
+        _vgg16,
+        _vgg16_weights,
         depth=512,
         convolutions=tuple(
             f"conv{block}_{layer}"
-            for block, layers in enumerate((2, 2, 3, 3, 3), start=1)
+            for block, (layers, _) in enumerate(VGG16_BLOCKS, start=1)
             for layer in range(1, layers + 1)
         ),
         train_from="conv5_1",
@@ -71,9 +106,7 @@ def build_trunk(name: str) -> nn.Sequential:
         - Input: (B, 3, H, W), normalised RGB, H and W of at least 62 (alexnet) or 16 (vgg16).
         - Output: (B, D, H / 16, W / 16), about.
     """
-    spec = trunk_spec(name)
-    trunk: nn.Sequential = spec.build(weights=None).features[: spec.layers]
-    return trunk
+    return trunk_spec(name).build()
 
 
 def layer_index(trunk: nn.Sequential, name: str, layer: str) -> int:
@@ -143,7 +176,7 @@ def _read_state(file: Path) -> dict[str, Tensor]:
 
 
 def _fetch_state(name: str) -> dict[str, Tensor]:
-    weights = trunk_spec(name).weights
+    weights = trunk_spec(name).weights()
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
