@@ -178,9 +178,13 @@ def load_encoder(file: Path = DEFAULT_WEIGHTS) -> Encoder:
             f"{file}: damaged or not safetensors ({error}): {expected}; copy it again"
         ) from error
     architecture = _read_architecture(metadata, file)
-    with torch.device("meta"):  # sizes are compared before anything of them is allocated
-        _check_tensors(tensors, Encoder(architecture).state_dict(), file)
+    # the one tensor that may be of any size is compared before it is allocated
+    _check_shapes(tensors, _whitening_shape(architecture), file)
     encoder = Encoder(architecture)
+    shapes = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+    _check_shapes(tensors, shapes, file)
+    if unknown := sorted(set(tensors) - set(shapes)):
+        raise InputError(f"{file}: its metadata does not explain its tensor '{unknown[0]}': train it again")
     encoder.load_state_dict(tensors)
     return encoder.eval().requires_grad_(False)
 
@@ -226,16 +230,22 @@ def _check_ranges(given: Mapping[str, Any]) -> None:
         raise ValueError("mean and std are three numbers each, std positive")
 
 
-def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], file: Path) -> None:
-    for name, tensor in expected.items():
+def _whitening_shape(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    if not architecture.dimension:
+        return {}
+    clusters = architecture.clusters if architecture.pooling == "netvlad" else 1
+    pooled = trunk_spec(architecture.trunk).depth * clusters
+    return {"whitening.weight": (architecture.dimension, pooled)}
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: Path) -> None:
+    for name, shape in shapes.items():
         if name not in tensors:
             raise InputError(
                 f"{file}: has no tensor '{name}': another architecture, or incomplete: copy it again"
             )
-        if tensors[name].shape != tensor.shape:
-            said, found = tuple(tensor.shape), tuple(tensors[name].shape)
+        if tensors[name].shape != shape:
+            said, found = tuple(shape), tuple(tensors[name].shape)
             raise InputError(f"{file}: '{name}' is {found}, its metadata says {said}: train it again")
         if not bool(torch.isfinite(tensors[name]).all()):
             raise InputError(f"{file}: '{name}' holds values that are not finite: train it again")
-    if unknown := sorted(set(tensors) - set(expected)):
-        raise InputError(f"{file}: its metadata does not explain its tensor '{unknown[0]}': train it again")
