@@ -55,20 +55,20 @@ def test_another_map_is_switched_to_and_a_bad_one_is_not(live, files, tmp_path):
 
 
 def test_settings_that_change_during_a_load_are_kept(live, files, monkeypatch):
-    from vpr_ros import live_localiser
+    from vpr_ros import localiser
 
     def meanwhile(place_map):
         places(live, 3, settings=replace(SETTINGS, k=2))
 
-    monkeypatch.setattr(live_localiser, "read_calibration", meanwhile)
+    monkeypatch.setattr(localiser, "read_calibration", meanwhile)
     live.load(files[2])
     assert live.localiser.settings.k == 2
 
 
 def test_a_load_that_ends_after_the_cleanup_is_told_so(live, files, monkeypatch):
-    from vpr_ros import live_localiser
+    from vpr_ros import localiser
 
-    monkeypatch.setattr(live_localiser, "read_calibration", lambda _: live.close())
+    monkeypatch.setattr(localiser, "read_calibration", lambda _: live.close())
     with pytest.raises(InputError, match="cleaned up"):
         live.load(files[2])
 

@@ -185,6 +185,9 @@ def load_encoder(file: Path = DEFAULT_WEIGHTS) -> Encoder:
     _check_shapes(tensors, shapes, file)
     if unknown := sorted(set(tensors) - set(shapes)):
         raise InputError(f"{file}: its metadata does not explain its tensor '{unknown[0]}': train it again")
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{file}: '{name}' holds values that are not finite: train it again")
     encoder.load_state_dict(tensors)
     return encoder.eval().requires_grad_(False)
 
@@ -247,5 +250,3 @@ def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int,
         if tensors[name].shape != shape:
             said, found = tuple(shape), tuple(tensors[name].shape)
             raise InputError(f"{file}: '{name}' is {found}, its metadata says {said}: train it again")
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise InputError(f"{file}: '{name}' holds values that are not finite: train it again")

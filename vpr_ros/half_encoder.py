@@ -114,6 +114,8 @@ class HalfWhitening(nn.Module):
 
 def _whitening(whitening: Whitening, device: torch.device) -> nn.Module:
     there = copy.deepcopy(whitening).to(device)
+    if device.type != "cuda":
+        return there
     # a variance next to nothing makes rows that half precision cannot hold
-    fits = float(whitening.weight.detach().abs().sum(dim=1).max()) < torch.finfo(torch.float16).max
-    return HalfWhitening(there) if device.type == "cuda" and fits else there
+    fits = float(there.weight.detach().abs().sum(dim=1).max()) < torch.finfo(torch.float16).max
+    return HalfWhitening(there) if fits else there

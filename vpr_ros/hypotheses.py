@@ -196,7 +196,7 @@ def _same(alone: Hypotheses, followed: Hypotheses, belief: Belief) -> list[int |
         return [None] * len(alone.ranked)
     here, there = (np.array([(*each.enu[:2], each.yaw) for each in of.ranked]) for of in (alone, followed))
     apart = np.linalg.norm(here[:, None, :2] - there[None, :, :2], axis=2)
-    agrees = (apart <= belief.cluster_radius) & ~_turned(here[:, None, 2], there[None, :, 2])
+    agrees = (apart <= belief.cluster_radius) & ~turned(here[:, None, 2], there[None, :, 2])
     return [int(row.argmax()) if row.any() else None for row in agrees]
 
 
@@ -206,10 +206,10 @@ def agree(filtered: Hypothesis, single: Hypothesis, belief: Belief) -> bool:
     Right after a kidnapping, or where the map ends, a filter is sure of the old place for some images more.
     """
     apart = np.linalg.norm(filtered.enu[:2] - single.enu[:2])
-    return bool(apart <= belief.cluster_radius and not _turned(filtered.yaw, single.yaw))
+    return bool(apart <= belief.cluster_radius and not turned(filtered.yaw, single.yaw))
 
 
-def _turned(yaw: ArrayLike, other: ArrayLike) -> NDArray[np.bool_]:
+def turned(yaw: ArrayLike, other: ArrayLike) -> NDArray[np.bool_]:
     """Tell which views are too far apart in direction to be one; False where either is unknown."""
     return np.abs(wrap(np.subtract(yaw, other))) > SAME_VIEW
 
@@ -221,7 +221,7 @@ def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
     for best in range(len(enu)):
         if free[best]:
             near = np.hypot(*(enu[:, :2] - enu[best, :2]).T) <= radius
-            group = np.flatnonzero(free & near & ~_turned(yaw, yaw[best]))
+            group = np.flatnonzero(free & near & ~turned(yaw, yaw[best]))
             free[group] = False
             groups.append(group)
     return groups

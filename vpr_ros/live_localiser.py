@@ -9,14 +9,13 @@ from threading import Lock
 import numpy as np
 import torch
 
-from vpr_ros.calibration import read_calibration
 from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.localiser import Answer, Localiser, Settings
+from vpr_ros.localiser import Answer, Localiser, Settings, on_map
 from vpr_ros.odometry import Pose
-from vpr_ros.place_map import PlaceMap, open_map
+from vpr_ros.place_map import PlaceMap
 
 
 class LiveLocaliser:
@@ -52,8 +51,7 @@ class LiveLocaliser:
         self._lock = Lock()
         self._closed = False
         engine = Engine(load_encoder(weights), choose_device(device), bfloat16)
-        place_map = open_map(map, engine.fingerprint)
-        self.localiser = Localiser(engine, place_map, read_calibration(place_map), settings)
+        self.localiser = on_map(engine, map, settings)
         # the first image of all takes many times as long: let it not be one of the robot's
         black = np.zeros((engine.input_size, engine.input_size, 3), np.uint8)
         self.localise(CameraImage(black), 0, None, settings)
@@ -83,8 +81,7 @@ class LiveLocaliser:
         """
         before = self.localiser
         engine, settings = before.engine, before.settings
-        place_map = open_map(folder, engine.fingerprint)
-        new = Localiser(engine, place_map, read_calibration(place_map), settings)
+        new = on_map(engine, folder, settings)
         # the first search of a map takes many times as long: let it not be that of a frame
         new.answer(np.full(engine.dimension, engine.dimension**-0.5, np.float32), 0)
         new.reset()
@@ -94,7 +91,7 @@ class LiveLocaliser:
             before, self.localiser = self.localiser, new
             if before.engine is not engine or before.settings != settings:  # changed meanwhile
                 self._renew(before.engine, before.settings)
-        return place_map
+        return new.place_map
 
     def reset(self) -> None:
         """Forget the images before."""
@@ -116,7 +113,7 @@ class LiveLocaliser:
             old.place_map,
             old.calibration,
             settings or old.settings,
-            vectors=old.vectors if engine is None else None,
+            vectors=old.vectors if engine in (None, old.engine) else None,
         )
 
     def _fall_back(self, reason: str) -> None:

@@ -85,7 +85,7 @@ class Localiser:
         self.place_map = place_map
         self.calibration = calibration
         self.settings = settings
-        self.vectors = vectors or searched(place_map, engine.device)
+        self.vectors = searched(place_map, engine.device) if vectors is None else vectors
         self.belief = calibration.belief if calibration else Belief()
         self.single_threshold, self.filtered_threshold = thresholds(calibration, settings.precision)
         self._filter: SequenceFilter | None = None
@@ -181,6 +181,10 @@ def thresholds(calibration: Calibration | None, precision: float) -> tuple[float
 
 def open_localiser(weights: Path, map: Path, device: str, settings: Settings) -> Localiser:  # noqa: A002
     """Open weights and a map made with them, with the map's calibration where it has one."""
-    engine = Engine(load_encoder(weights), choose_device(device))
+    return on_map(Engine(load_encoder(weights), choose_device(device)), map, settings)
+
+
+def on_map(engine: Engine, map: Path, settings: Settings) -> Localiser:  # noqa: A002
+    """Open a map made with an engine's encoder, with its calibration where it has one."""
     place_map = open_map(map, engine.fingerprint)
     return Localiser(engine, place_map, read_calibration(place_map), settings)

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import heading_to_yaw, wrap
-from vpr_ros.hypotheses import SAME_VIEW, Array, Belief, Hypotheses, rank
+from vpr_ros.geodesy import heading_to_yaw
+from vpr_ros.hypotheses import Array, Belief, Hypotheses, rank, turned
 from vpr_ros.odometry import Motion, Pose
 from vpr_ros.place_map import PlaceMap
 
@@ -143,9 +143,8 @@ class SequenceFilter:
         ring = np.where(known, 0.0, motion.distance)
 
         def weigh(off: Array, source: Places, target: Places) -> Array:
-            # False where either heading is unknown
-            turned = np.abs(wrap(self._yaw[target] - yaw[source] - motion.turn)) > SAME_VIEW
-            return np.where(turned, 0.0, np.exp(-0.5 * ((off - ring[source]) / std[source]) ** 2))
+            away = turned(self._yaw[target] - motion.turn, yaw[source])
+            return np.where(away, 0.0, np.exp(-0.5 * ((off - ring[source]) / std[source]) ** 2))
 
         centres = xy + np.where(known[:, None], step, 0.0)
         self._pass_on(centres, float((ring + 3 * std).max(initial=0.0)), weigh)
