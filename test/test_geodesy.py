@@ -11,6 +11,7 @@ from vpr_ros.geodesy import (
     Datum,
     from_ecef,
     heading_to_yaw,
+    mean_geodetic,
     to_ecef,
     to_enu,
     to_geodetic,
@@ -81,7 +82,7 @@ def test_enu_there_and_back(latitude, longitude, altitude, east, north, up):
 
 
 @few
-@given(st.floats(-85, 85), longitudes)
+@given(st.floats(-80, 80), longitudes)
 def test_axes_are_east_north_and_up(latitude, longitude):
     datum = Datum(latitude, longitude, 100.0)
     assert to_enu(latitude, longitude, 100.0, datum) == pytest.approx([0, 0, 0], abs=1e-6)
@@ -156,6 +157,24 @@ def test_wrap_stays_in_its_range_and_keeps_the_direction(angle):
     wrapped = float(wrap(angle))
     assert -math.pi <= wrapped < math.pi
     assert turn(wrapped, angle, 2 * math.pi) < 1e-9
+
+
+@few
+@given(
+    st.floats(-80, 80),
+    longitudes,
+    st.lists(st.tuples(st.floats(-25, 25), st.floats(-25, 25), st.floats(-5, 5)), min_size=2, max_size=6),
+    st.integers(0, 2**32 - 1),
+)
+@example(80.0, 180.0, [(-25.0, 25.0, 0.0), (25.0, -25.0, 0.0)], 0)
+@example(0.0, -180.0, [(25.0, 0.0, 0.0), (-25.0, 0.0, 0.0)], 0)
+def test_mean_of_degrees_is_the_mean_of_metres(latitude, longitude, near, seed):
+    datum = Datum(latitude, longitude, 30.0)
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet(np.ones(len(near)), size=3)
+    mean = mean_geodetic(shares, *to_geodetic(near, datum).T)
+    assert (np.abs(mean[:, 1]) <= 180).all()
+    np.testing.assert_allclose(to_enu(*mean.T, datum), shares @ np.array(near), atol=1e-3)
 
 
 def test_unknown_stays_unknown():

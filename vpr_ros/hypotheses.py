@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import heading_to_yaw, to_geodetic, wrap
+from vpr_ros.geodesy import heading_to_yaw, mean_geodetic
 from vpr_ros.place_map import PlaceMap
 
 Array = NDArray[np.float64]
@@ -41,7 +41,7 @@ POINT = np.dtype(
 )
 
 #: Views that differ by more than this, in radians, are not one place seen twice.
-SAME_VIEW = np.pi / 2
+SAME_VIEW = math.pi / 2
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,10 @@ def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief:
     What the probabilities lack to one is that of "none of them".
     """
     enu = place_map.enu[places]
-    yaw = heading_to_yaw(place_map.places["heading"][places])
+    latitude, longitude, altitude, heading = (
+        place_map.places[column][places] for column in ("latitude", "longitude", "altitude", "heading")
+    )
+    yaw = heading_to_yaw(heading)
     groups = clusters(enu, yaw, belief.cluster_radius)
     belongs = np.zeros((len(groups), len(places)))
     for group, members in zip(belongs, groups, strict=True):
@@ -132,7 +135,8 @@ def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief:
     shares = np.where(probabilities[:, None] > 0, belongs * weights, belongs)
     shares /= shares.sum(axis=1, keepdims=True)
     means = shares @ enu
-    geodetic = to_geodetic(means, place_map.datum)
+    altitude = np.where(np.isnan(altitude), place_map.datum.altitude, altitude)
+    geodetic = mean_geodetic(shares, latitude, longitude, altitude)
     covariances = _covariances(shares, enu - enu[:1], place_map, belief)
     yaws, variances = _mean_yaws(yaw, shares, belief.yaw_std)
     ranked = [
@@ -165,11 +169,12 @@ def _mean_yaws(yaw: Array, shares: Array, floor: float) -> tuple[Array, Array]:
     """Return (G,) circular means and variances, NaN where no yaw is known, given (G, N) shares."""
     known = ~np.isnan(yaw)
     told = shares @ known
-    untold = told <= 1e-9  # of one that counts for nothing it would be the yaw of nothing
-    resultant = shares @ np.where(known, np.exp(1j * np.nan_to_num(yaw)), 0) / np.where(untold, 1, told)
+    told[told <= 1e-9] = np.nan  # of what counts for nothing it would be the yaw of nothing
+    resultant = shares @ np.where(known, np.exp(1j * np.where(known, yaw, 0.0)), 0)
+    length = np.abs(resultant) / told
     # -2 ln R is the variance of the wrapped normal distribution of that resultant length
-    variances = floor**2 - 2 * np.log(np.clip(np.abs(resultant), 1e-6, 1.0))
-    return np.where(untold, np.nan, np.angle(resultant)), np.where(untold, np.nan, variances)
+    variances = floor**2 - 2 * np.log(length.clip(1e-6, 1.0))
+    return np.where(np.isnan(told), np.nan, np.angle(resultant)), variances
 
 
 def with_lost(followed: Hypotheses, alone: Hypotheses, on_map: float, belief: Belief) -> Hypotheses:
@@ -211,16 +216,17 @@ def agree(filtered: Hypothesis, single: Hypothesis, belief: Belief) -> bool:
 
 def turned(yaw: ArrayLike, other: ArrayLike) -> NDArray[np.bool_]:
     """Tell which views are too far apart in direction to be one; False where either is unknown."""
-    return np.abs(wrap(np.subtract(yaw, other))) > SAME_VIEW
+    return np.asarray(np.cos(np.subtract(yaw, other)) < math.cos(SAME_VIEW))
 
 
 def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
     """Return groups of rows, each around its best row; a chain of places along a road does not grow one."""
+    position = enu[:, 0] + 1j * enu[:, 1]
     free = np.ones(len(enu), bool)
     groups = []
     for best in range(len(enu)):
         if free[best]:
-            near = np.hypot(*(enu[:, :2] - enu[best, :2]).T) <= radius
+            near = np.abs(position - position[best]) <= radius
             group = np.flatnonzero(free & near & ~turned(yaw, yaw[best]))
             free[group] = False
             groups.append(group)
