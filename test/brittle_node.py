@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,12 +19,12 @@ RED[..., 0] = 255
 _encode_one = Engine.encode_one
 
 
-def _brittle(self: Engine, image: CameraImage) -> NDArray[np.float32]:
+def _brittle(self: Engine, image: CameraImage, **rest: Any) -> NDArray[np.float32]:
     if (image.rgb() == RED[0, 0]).all():
         raise RuntimeError("the engine broke")
-    return _encode_one(self, image)
+    return _encode_one(self, image, **rest)
 
 
 if __name__ == "__main__":
-    Engine.encode_one = _brittle  # type: ignore[method-assign]
+    Engine.encode_one = _brittle  # type: ignore[method-assign, assignment]
     node.main()

@@ -45,9 +45,9 @@ def happen_in(patch, owner, name, number, event):
     """Let something happen in place of the n-th call of a function."""
     whole, calls = getattr(owner, name), [0]
 
-    def counted(*arguments):
+    def counted(*arguments, **options):
         calls[0] += 1
-        return event(whole, *arguments) if calls[0] == number else whole(*arguments)
+        return event(whole, *arguments) if calls[0] == number else whole(*arguments, **options)
 
     patch.setattr(owner, name, counted)
 
@@ -71,8 +71,8 @@ def events():
     yield "nothing", lambda patch: None, 60, 0
 
 
-def one_run(prepare, seconds, line):
-    """Run until it ends or dies; return its status, negative for a signal."""
+def one_run(prepare, seconds, line, function=train):
+    """Run a command until it ends or dies; return its status, negative for a signal."""
     process = os.fork()
     if process:
         end = time.monotonic() + seconds
@@ -85,10 +85,10 @@ def one_run(prepare, seconds, line):
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     status = 1
     try:
-        sys.argv = ["train", *line]
+        sys.argv = [function.__name__, *line]
         with pytest.MonkeyPatch.context() as patch:
             prepare(patch)
-            run(train)
+            run(function)
         status = 0
     except SystemExit as error:
         status = error.code

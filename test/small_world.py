@@ -11,7 +11,8 @@ import torch
 from vpr_ros.encoder import Architecture, Encoder, load_encoder, save_encoder
 from vpr_ros.engine import Engine
 from vpr_ros.geotagged import Image, make_rows
-from vpr_ros.place_map import MapBuilder
+from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.pixels import compress
 
 #: Degrees of latitude from one place to the next: 100 m.
 STEP = 100 / 111_200
@@ -33,7 +34,6 @@ def small_weights(file: Path) -> Path:
 def small_map(folder: Path, weights: Path, places: int = 12) -> Path:
     """Write a map of places in a row northwards, 100 m apart, seen looking north."""
     engine = Engine(load_encoder(weights), torch.device("cpu"))
-    builder = MapBuilder(engine.fingerprint, engine.dimension, geotag_std=1.0)
     pictures = [picture(place) for place in range(places)]
     rows = make_rows(
         "test",
@@ -42,6 +42,7 @@ def small_map(folder: Path, weights: Path, places: int = 12) -> Path:
         altitude=np.full(places, 500.0),
         heading=np.zeros(places),
     )
-    builder.add(engine.encode(pictures), rows, pictures)
-    builder.write(folder)
+    source = InMemory(engine.dimension)
+    source.add(engine.encode(pictures), rows, [compress(each) for each in pictures])
+    write_map(folder, source, engine.fingerprint, geotag_std=1.0, progress=False)
     return folder

@@ -8,7 +8,8 @@ import numpy as np
 from test.conftest import DATUM
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import make_rows
-from vpr_ros.place_map import INDEX, PlaceMap, Spread
+from vpr_ros.map_manifest import INDEX, FileSum, Manifest, Spread
+from vpr_ros.place_map import PlaceMap
 
 UNRELATED = Spread(0.1, 0.05)
 
@@ -31,8 +32,13 @@ def a_map(
         "test", latitude=geodetic[:, 0], longitude=geodetic[:, 1], altitude=geodetic[:, 2], heading=headings
     )
     index = index or faiss.IndexFlatIP(2)
-    sums = {INDEX: "a sum"}
-    return PlaceMap(folder, index, rows, enu, datum, geotag_std, unrelated, spacing, "a fingerprint", sums)
+    files = {INDEX: FileSum(0, "a sum")}
+    manifest = Manifest(
+        "a fingerprint", index.d, len(enu), datum, geotag_std, unrelated, spacing, files=files
+    )
+    place_map = PlaceMap(folder, manifest, index, rows)
+    vars(place_map)["enu"] = enu  # exactly, not by way of degrees
+    return place_map
 
 
 def in_a_row(count, step=10.0, north=0.0):

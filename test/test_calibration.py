@@ -26,7 +26,7 @@ from vpr_ros.calibration import (
     write_calibration,
 )
 from vpr_ros.hypotheses import Belief
-from vpr_ros.place_map import INDEX
+from vpr_ros.map_manifest import INDEX, FileSum
 from vpr_ros.sequence_filter import Dynamics
 
 ROOT = Path(__file__).parents[1]
@@ -332,7 +332,7 @@ def test_that_of_another_map_or_encoder_is_refused(place_map, file, key):
 
 
 def test_a_map_built_anew_beside_its_calibration_does_not_take_it(place_map, file):
-    place_map.sums[INDEX] = "another sum"
+    place_map.manifest.files[INDEX] = FileSum(0, "another sum")
     with input_error(file, "of another map"):
         read_calibration(place_map)
 

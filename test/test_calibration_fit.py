@@ -15,7 +15,7 @@ from training.calibration_fit import ELLIPSE_95, SURE, TRIALS, Drive
 from vpr_ros.calibration import NEVER
 from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief, Hypothesis, agree
-from vpr_ros.place_map import Spread
+from vpr_ros.map_manifest import Spread
 from vpr_ros.sequence_filter import Dynamics
 
 PLACES, STEP, RADIUS = 200, 10.0, 25.0

@@ -84,6 +84,93 @@ def test_words_stand_for_options_only_where_that_was_said(ask):
     assert ask("bag there", positional=("data", "out")) == {"data": Path("bag"), "out": Path("there")}
 
 
+def look(folder: Path, deep: bool = False) -> None:
+    """Look at something. Then go.
+
+    Args:
+        folder: What to look at.
+        deep: Whether to look closely.
+    """
+    asked.append({"look": folder, "deep": deep})
+
+
+def cut(folders: list[Path], box: tuple[float, float, float, float], out: Path = Path("out")) -> None:
+    """Cut something out."""
+    asked.append({"cut": folders, "box": box, "out": out})
+
+
+BOX = (1.5, -2.0, 3.0, -4.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("look a", {"look": Path("a"), "deep": False}),
+        ("look --deep --folder b", {"look": Path("b"), "deep": True}),
+        ("cut a 'b c' --box 1.5 -2 3 -4", {"cut": [Path("a"), Path("b c")], "box": BOX, "out": Path("out")}),
+        ("cut --box=[1.5,-2,3,-4] --out x --folders a", {"cut": [Path("a")], "box": BOX, "out": Path("x")}),
+        ("cut a --box 1 2 3", None),
+        ("cut a --box 1 2 3 north", None),
+        ("cut a", None),
+        ("look a b", None),
+        ("nothing a", None),
+        ("--deep look a", None),
+    ],
+)
+def test_the_first_word_names_the_function(monkeypatch, capsys, line, expected):
+    from vpr_ros.command import run_one_of
+
+    asked.clear()
+    monkeypatch.setattr("sys.argv", ["command", *shlex.split(line)])
+    if expected is None:
+        with pytest.raises(SystemExit) as caught:
+            run_one_of({look: ["folder"], cut: ["folders"]}, "Look and cut.")
+        assert caught.value.code == 2
+        assert not asked
+    else:
+        run_one_of({look: ["folder"], cut: ["folders"]}, "Look and cut.")
+        assert asked == [expected]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", ["Look and cut.", "look", "Look at something. Then go.", "cut"]),
+        ("--help", ["Look and cut."]),
+        ("look --help", ["What to look at.", "Whether to look closely."]),
+    ],
+)
+def test_help_of_several_functions(monkeypatch, capsys, line, said):
+    from vpr_ros.command import run_one_of
+
+    monkeypatch.setattr("sys.argv", ["command", *shlex.split(line)])
+    with pytest.raises(SystemExit) as caught:
+        run_one_of({look: ["folder"], cut: ["folders"]}, "Look and cut.")
+    assert caught.value.code == 0
+    output = capsys.readouterr().out
+    assert all(text in output for text in said)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a/b"), "error: a/b: No such file or directory"),
+        (OSError(28, "No space left on device"), "error: [Errno 28] No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, error, line):
+    from vpr_ros.command import run
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["command"])
+    with pytest.raises(SystemExit) as caught:
+        run(fail)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == line + "\n"
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -4,11 +4,11 @@ import functools
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ def test_bad_input_of_a_real_process(tmp_path, weights):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_leaves_the_old_map(tmp_path, built, walk, weights):
+def test_an_interrupt_leaves_the_old_map_and_says_how_to_go_on(tmp_path, built, walk, weights):
     shutil.copytree(built, tmp_path / "map")
     before = {file.name: file.read_bytes() for file in (tmp_path / "map").iterdir() if file.is_file()}
     # one long table of the same few images
@@ -95,11 +95,10 @@ def test_an_interrupt_leaves_the_old_map(tmp_path, built, walk, weights):
     )
     try:
         said = b""
-        while b"%" not in said.rpartition(b"building map")[2]:
-            byte = os.read(process.stderr.fileno(), 1)
-            assert byte, said
-            said += byte
-        time.sleep(0.5)
+        while not re.search(rb"building map:[^\r]*\| (2[6-9]|[3-9])\d\d/48000 \[[^\r]*image/s", said):
+            piece = os.read(process.stderr.fileno(), 1000)
+            assert piece, said
+            said += piece
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     finally:
@@ -107,11 +106,12 @@ def test_an_interrupt_leaves_the_old_map(tmp_path, built, walk, weights):
         process.wait()
     assert process.returncode == 130, errors
     assert b"Traceback" not in errors
-    assert b"interrupted" in errors
+    assert re.search(rb"\.map\.building: [1-9]\d* of 48000 images are encoded: the same command", errors)
+    assert errors.endswith(b"interrupted\n")
     assert output == b""
     assert before == {f.name: f.read_bytes() for f in (tmp_path / "map").iterdir() if f.is_file()}
     assert len(open_map(tmp_path / "map")) == 12
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["long", "map"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".map.building", "long", "map"]
 
 
 # --- options

@@ -1,5 +1,7 @@
 """The engine gives what its encoder gives, for any batch, on any device there is."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,34 @@ def test_no_images(engine):
 def test_same_image_same_descriptor_in_any_company(engine):
     first, second = picture(64, 80, 1), picture(64, 80, 2)
     np.testing.assert_allclose(engine.encode([first])[0], engine.encode([second, first])[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(64, 80), (200, 75), (90, 120)])
+def test_an_image_is_brought_to_size_beforehand_as_in_a_batch(encoder, engine, size):
+    image = picture(*size)
+    image.flags.writeable = False
+    fitted = engine.fit(image)
+    assert fitted.dtype == np.uint8
+    assert min(fitted.shape[:2]) == 64
+    batch = torch.from_numpy(np.stack([picture(*size, 1), image])).permute(0, 3, 1, 2)
+    np.testing.assert_array_equal(fitted, encoder.fit_size(batch)[1].permute(1, 2, 0).numpy())
+    np.testing.assert_allclose(engine.encode([fitted]), engine.encode([image]), atol=1e-6)
+
+
+def test_an_image_that_cannot_be_brought_to_size(engine):
+    with input_error("2000x20", "8 to 1"):
+        engine.fit(picture(20, 2000))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_threads_share_a_gpu(encoder):
+    """The images of one are copied while those of another are encoded, into memory that is nobody else's."""
+    there = Engine(encoder, torch.device("cuda"))
+    batches = [[picture(64, 80, 8 * batch + seed) for seed in range(8)] for batch in range(20)]
+    alone = [there.encode(batch) for batch in batches]
+    with ThreadPoolExecutor(2) as pool:
+        for one, other in zip(alone, pool.map(there.encode, batches), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def views():

@@ -102,10 +102,10 @@ class FullGpu(Engine):
         super().__init__(encoder, torch.device("cpu"))
         self.says = device
 
-    def encode_one(self, image):
+    def encode_one(self, image, meanwhile):
         if self.full and self.says.type == "cuda":
             raise torch.cuda.OutOfMemoryError(self.full) if self.full[0] == "C" else RuntimeError(self.full)
-        return super().encode_one(image)
+        return super().encode_one(image, meanwhile)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from vpr_ros.camera_image import CameraImage
 from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief, gather
 from vpr_ros.localiser import Localiser, Settings, open_localiser, thresholds
+from vpr_ros.map_manifest import Spread
 from vpr_ros.odometry import Pose
-from vpr_ros.place_map import Spread
 from vpr_ros.sequence_filter import Dynamics
 
 PLACES, SECOND = 60, 10**9
@@ -36,7 +36,8 @@ class Encoder:
 
     device = torch.device("cpu")
 
-    def encode_one(self, image):
+    def encode_one(self, image, meanwhile):
+        meanwhile()
         return descriptor(*image.pixels[0, 0, :2])
 
 

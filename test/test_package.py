@@ -49,6 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[zipfile.ZipInfo]:
         "share/vpr_ros/launch/replay.launch.py",
         "share/vpr_ros/config/localise.yaml",
         "share/vpr_ros/config/fastdds_shared_memory.xml",
+        "share/vpr_ros/config/fastdds_udp.xml",
         "lib/vpr_ros/vpr_localiser",
         "lib/vpr_ros/replay",
     ],

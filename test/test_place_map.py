@@ -4,7 +4,6 @@ import hashlib
 import json
 import pickle
 import re
-import shutil
 from pathlib import Path
 
 import faiss
@@ -17,7 +16,9 @@ from test.conftest import DATUM, texture
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum, to_enu, to_geodetic
 from vpr_ros.geotagged import make_rows
-from vpr_ros.place_map import MapBuilder, check_replaceable, open_map
+from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.pixels import compress
+from vpr_ros.place_map import open_map
 
 FINGERPRINT = "f" * 64
 
@@ -44,19 +45,25 @@ def along(count, step=10.0):
     return np.column_stack([np.arange(count) * step, np.zeros(count), np.zeros(count)])
 
 
-def build(folder, count=12, dimension=8, seed=0, pictures=False, datum=None, geotag_std=2.0, batch=5):
-    """Write a map of places `step` metres apart; return their descriptors."""
+def write(folder, descriptors, rows, pictures=(), datum=None, geotag_std=2.0, batch=5, **options):
+    """Write a map, `batch` places at a time; return its folder."""
+    source = InMemory(descriptors.shape[1])
+    for start in range(0, len(rows), batch):
+        part = slice(start, start + batch)
+        source.add(descriptors[part], rows[part], pictures[part])
+    assert source.count == len(rows)
+    write_map(folder, source, FINGERPRINT, geotag_std, datum, progress=False, **options)
+    return folder
+
+
+def build(folder, count=12, dimension=8, seed=0, pictures=False, **options):
+    """Write a map of places 10 metres apart; return their descriptors."""
     descriptors = unit(np.random.default_rng(seed), count, dimension)
     rows = rows_at(
         along(count), heading=np.arange(count) * 7.0 % 360, stamp=np.arange(count), session=["a"] * count
     )
-    builder = MapBuilder(FINGERPRINT, dimension, geotag_std, datum)
-    for start in range(0, count, batch):
-        part = slice(start, min(start + batch, count))
-        shots = [texture(number) for number in range(count)[part]] if pictures else []
-        builder.add(descriptors[part], rows[part], shots)
-    assert builder.count == count
-    builder.write(folder)
+    shots = [compress(texture(number)) for number in range(count)] if pictures else []
+    write(folder, descriptors, rows, shots, **options)
     return descriptors
 
 
@@ -78,8 +85,8 @@ def change_manifest(folder, **changes):
 def replace_file(folder, name, data):
     """Replace a file, and its sum in the manifest with it: as another program would."""
     (folder / name).write_bytes(data)
-    sums = manifest_of(folder)["sha256"] | {name: hashlib.sha256(data).hexdigest()}
-    change_manifest(folder, sha256=sums)
+    file = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    change_manifest(folder, files=manifest_of(folder)["files"] | {name: file})
 
 
 def refusal(folder, named, fingerprint=FINGERPRINT):
@@ -153,10 +160,8 @@ def test_the_datum_is_the_first_place_unless_it_is_given(tmp_path):
 
 
 def test_places_of_unknown_altitude_lie_on_the_datum(tmp_path):
-    builder = MapBuilder(FINGERPRINT, 4, 2.0)
     rows = rows_at(along(5), altitude=[np.nan] * 5)
-    builder.add(unit(np.random.default_rng(0), 5, 4), rows)
-    builder.write(tmp_path / "map")
+    write(tmp_path / "map", unit(np.random.default_rng(0), 5, 4), rows)
     opened = open_map(tmp_path / "map")
     assert opened.datum.altitude == 0
     assert np.isfinite(opened.enu).all()
@@ -165,11 +170,8 @@ def test_places_of_unknown_altitude_lie_on_the_datum(tmp_path):
 
 
 def test_spacing_is_the_median_distance_to_the_nearest(tmp_path):
-    builder = MapBuilder(FINGERPRINT, 4, 2.0)
-    builder.add(
-        unit(np.random.default_rng(0), 5, 4), rows_at([[x, 0.0, 0.0] for x in (0.0, 2.0, 7.0, 100.0, 103.0)])
-    )
-    builder.write(tmp_path / "map")
+    rows = rows_at([[x, 0.0, 0.0] for x in (0.0, 2.0, 7.0, 100.0, 103.0)])
+    write(tmp_path / "map", unit(np.random.default_rng(0), 5, 4), rows)
     assert open_map(tmp_path / "map").spacing == pytest.approx(3.0, abs=1e-3)  # of 2 2 3 3 5
     build(tmp_path / "one", count=1)
     assert open_map(tmp_path / "one").spacing == 0
@@ -179,9 +181,7 @@ def test_unrelated_is_the_similarity_of_places_far_apart(tmp_path):
     """Two streets 1 km apart: alike within a street, of cosine 0.3 between them."""
     streets = np.array([[1.0, 0.0], [0.3, np.sqrt(1 - 0.09)]], np.float32)
     enu = np.concatenate([along(6, 1.0), along(6, 1.0) + np.array([1000.0, 0.0, 0.0])])
-    builder = MapBuilder(FINGERPRINT, 2, 2.0)
-    builder.add(np.repeat(streets, 6, axis=0), rows_at(enu))
-    builder.write(tmp_path / "map")
+    write(tmp_path / "map", np.repeat(streets, 6, axis=0), rows_at(enu))
     unrelated = open_map(tmp_path / "map").unrelated
     assert unrelated.mean == pytest.approx(0.3, abs=1e-5)
     assert 0 < unrelated.std < 0.01
@@ -197,9 +197,7 @@ def test_unrelated_of_random_descriptors_is_that_of_chance(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("step", [0.0, 10.0])
 def test_a_map_of_few_places_or_of_one_spot_is_a_map(tmp_path, count, step):
-    builder = MapBuilder(FINGERPRINT, 4, 2.0)
-    builder.add(unit(np.random.default_rng(0), count, 4), rows_at(along(count, step)))
-    builder.write(tmp_path / "map")
+    write(tmp_path / "map", unit(np.random.default_rng(0), count, 4), rows_at(along(count, step)))
     unrelated = open_map(tmp_path / "map", FINGERPRINT).unrelated
     assert np.isfinite(unrelated.mean)
     assert unrelated.std > 0
@@ -221,57 +219,16 @@ def test_pictures_are_kept_and_looked_up_by_place(tmp_path):
 
 def test_a_map_without_pictures_has_none(folder):
     assert open_map(folder).image(0) is None
-    assert not (folder / "images").exists()
+    assert not list(folder.glob("pictures*"))
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "other"])
-def test_a_damaged_picture_is_none_and_the_others_are_there(tmp_path, damage):
-    build(tmp_path / "map", pictures=True)
-    file = tmp_path / "map" / "images" / "000003.jpg"
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    if damage == "flipped":
-        file.write_bytes(data)
-    elif damage == "cut":
-        file.write_bytes(data[:100])
-    elif damage == "gone":
-        file.unlink()
-    else:
-        shutil.copy(file.with_name("000004.jpg"), file)
-    opened = open_map(tmp_path / "map", FINGERPRINT)
-    assert opened.image(3) is None
-    assert opened.image(4) is not None
-
-
-def test_the_manifest_says_what_the_contract_names(tmp_path):
-    build(tmp_path / "map", pictures=True)
-    manifest = manifest_of(tmp_path / "map")
-    assert manifest["format"] == 1
-    assert manifest["encoder"] == FINGERPRINT
-    assert manifest["dimension"] == 8
-    assert manifest["metric"] == "inner_product"
-    assert manifest["places"] == 12
-    assert set(manifest["datum"]) == {"latitude", "longitude", "altitude"}
-    assert manifest["version"]
-    files = {
-        str(file.relative_to(tmp_path / "map")): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in (tmp_path / "map").rglob("*")
-        if file.is_file() and file.name != "manifest.json"
-    }
-    assert len(files) == 14
-    assert manifest["sha256"] == files
-
-
-def test_the_same_places_give_the_same_files(tmp_path):
-    build(tmp_path / "a", pictures=True, batch=5)
-    build(tmp_path / "b", pictures=True, batch=12)
-    assert manifest_of(tmp_path / "a") == manifest_of(tmp_path / "b")
-
-
-def test_an_empty_map_is_not_written(tmp_path):
-    with pytest.raises(InputError, match="no place"):
-        MapBuilder(FINGERPRINT, 4, 2.0).write(tmp_path / "map")
-    assert list(tmp_path.iterdir()) == []
+def test_a_picture_that_is_none_is_none(tmp_path):
+    """Its sum is right, but it shows nothing."""
+    descriptors = unit(np.random.default_rng(0), 2, 4)
+    write(tmp_path / "map", descriptors, rows_at(along(2)), [b"no JPEG", compress(texture(1))])
+    opened = open_map(tmp_path / "map")
+    assert opened.image(0) is None
+    assert opened.image(1) is not None
 
 
 # --- refusals
@@ -292,7 +249,7 @@ def test_another_encoder(folder):
     assert len(open_map(folder)) == 12  # where nobody asks
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "places.npy"])
+@pytest.mark.parametrize("name", ["index.faiss", "places.npy", "centre.npy"])
 @pytest.mark.parametrize("share", [0, 0.01, 0.2, 0.5, 0.8, 1])
 def test_a_flipped_byte(folder, name, share):
     data = bytearray((folder / name).read_bytes())
@@ -312,65 +269,6 @@ def test_a_cut_file(folder, name, length):
 def test_a_missing_file(folder, name):
     (folder / name).unlink()
     assert "missing" in refusal(folder, folder / name)
-
-
-def test_a_newer_format(folder):
-    change_manifest(folder, format=2, version="9.9.9")
-    assert "install vpr_ros 9.9.9" in refusal(folder, folder)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", "null", '"text"', "\0\0\0\0", '{"format": 1}', '{"format": "new"}']
-)
-def test_a_manifest_that_is_none(folder, text):
-    (folder / "manifest.json").write_text(text)
-    refusal(folder, folder / "manifest.json")
-
-
-def test_a_manifest_of_other_bytes(folder):
-    (folder / "manifest.json").write_bytes(b"\xff\xfe\x80")
-    refusal(folder, folder / "manifest.json")
-
-
-KEYS = ("format", "encoder", "dimension", "places", "datum", "geotag_std", "unrelated", "sha256")
-
-
-@pytest.mark.parametrize("key", KEYS)
-def test_a_manifest_without_a_key(folder, key):
-    manifest = manifest_of(folder)
-    del manifest[key]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert key in refusal(folder, folder / "manifest.json")
-
-
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("value", [None, "text", [1, 2], {"a": 1}], ids=["null", "text", "list", "object"])
-def test_a_manifest_whose_value_is_of_another_kind(folder, key, value):
-    value = 7 if key == "encoder" and value == "text" else value
-    change_manifest(folder, **{key: value})
-    refusal(folder, folder)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"datum": {"latitude": "x", "longitude": 5.0, "altitude": 0.0}},
-        {"datum": {"latitude": None, "longitude": 5.0, "altitude": 0.0}},
-        {"datum": {"latitude": float("nan"), "longitude": 5.0, "altitude": 0.0}},
-        {"datum": {"latitude": 91.0, "longitude": 5.0, "altitude": 0.0}},
-        {"unrelated": {"mean": "x", "std": 0.1}},
-        {"unrelated": {"mean": 0.0, "std": None}},
-        {"unrelated": {"mean": 0.0, "std": 0.0}},
-        {"unrelated": {"mean": float("nan"), "std": 0.1}},
-        {"geotag_std": -1.0},
-        {"geotag_std": float("nan")},
-    ],
-    ids=lambda changes: "-".join(f"{key}-{value}" for key, value in changes.items()),
-)
-def test_a_manifest_with_values_that_cannot_be(folder, changes):
-    """They would not stop the node at the start but in the middle of a drive, or send it astray."""
-    change_manifest(folder, **changes)
-    refusal(folder, folder)
 
 
 @pytest.mark.parametrize("changes", [{"places": 11}, {"dimension": 9}])
@@ -426,59 +324,81 @@ def test_an_index_of_another_size_though_its_sum_is_right(folder, tmp_path):
     assert "5 descriptors" in refusal(folder, folder)
 
 
-# --- replacing
+# --- format 1
 
 
-def test_what_is_not_a_map_is_never_replaced(tmp_path):
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="not a map") as caught:
-        build(home)
-    assert str(home) in str(caught.value)
-    assert [file.name for file in home.iterdir()] == ["thesis.tex"]
-    (tmp_path / "file").write_text("work")
-    with pytest.raises(InputError, match="not a map"):
-        check_replaceable(tmp_path / "file")
-    (tmp_path / "empty").mkdir()
-    build(tmp_path / "empty")
-    build(tmp_path / "empty", count=3)
-    assert len(open_map(tmp_path / "empty")) == 3
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "file", "home"]
+def write_format_1(folder, descriptors, rows, pictures):
+    """Write what versions up to 0.1 wrote: a flat index, a file for each picture, sums in the manifest."""
+    (folder / "images").mkdir(parents=True)
+    index = faiss.IndexFlatIP(descriptors.shape[1])
+    index.add(descriptors)
+    (folder / "index.faiss").write_bytes(faiss.serialize_index(index).tobytes())
+    np.save(folder / "places.npy", rows, allow_pickle=False)
+    for place, picture in enumerate(pictures):
+        (folder / "images" / f"{place:06d}.jpg").write_bytes(picture)
+    manifest = {
+        "format": 1,
+        "version": "0.1.0",
+        "encoder": FINGERPRINT,
+        "dimension": descriptors.shape[1],
+        "metric": "inner_product",
+        "places": len(rows),
+        "datum": {"latitude": DATUM.latitude, "longitude": DATUM.longitude, "altitude": DATUM.altitude},
+        "geotag_std": 2.5,
+        "unrelated": {"mean": 0.01, "std": 0.2},
+        "sha256": {
+            file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(folder.rglob("*.*"))
+        },
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    return folder
 
 
-def test_an_interrupted_replacement_opens_the_previous_map(folder, caplog):
-    """The process died between the two renames."""
-    folder.rename(folder.with_name(".map.previous"))
-    shutil.copytree(folder.with_name(".map.previous"), folder.with_name(".map.partial"))
-    opened = open_map(folder, FINGERPRINT)
-    assert len(opened) == 12
-    assert opened.folder == folder.with_name(".map.previous")
-    assert "cut short" in caplog.text
-    assert str(folder) in caplog.text
-    build(folder, count=3)
-    caplog.clear()
-    assert len(open_map(folder, FINGERPRINT)) == 3
-    assert not caplog.text
-    assert [file.name for file in folder.parent.iterdir()] == ["map"]
+@pytest.fixture
+def old(tmp_path):
+    pictures = [compress(texture(number)) for number in range(9)]
+    return write_format_1(
+        tmp_path / "old", unit(np.random.default_rng(3), 9, 8), rows_at(along(9, 4.0)), pictures
+    )
 
 
-def test_a_failure_while_writing_leaves_the_old_map(folder, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device", "places.npy")
+def test_a_map_of_format_1_answers_as_before(old, tmp_path):
+    descriptors = unit(np.random.default_rng(3), 9, 8)
+    opened = open_map(old, FINGERPRINT)
+    assert (opened.manifest.format, opened.geotag_std, opened.datum) == (1, 2.5, DATUM)
+    assert opened.spacing == pytest.approx(4.0, abs=1e-3)
+    asked = unit(np.random.default_rng(4), 5, 8)
+    similarities, places = opened.search(asked, 20)
+    assert places.shape == (5, 9)
+    assert np.array_equal(places, np.argsort(-(asked @ descriptors.T), axis=1, kind="stable"))
+    assert np.allclose(similarities, -np.sort(-(asked @ descriptors.T), axis=1), atol=1e-6)
+    assert np.array_equal(opened.descriptors(np.arange(9)), descriptors)
+    expected = (asked[0] @ descriptors.T - asked[0] @ descriptors.mean(axis=0)) / 0.2
+    assert np.allclose(opened.scores(asked[0], np.arange(9)), expected, atol=1e-5)
+    assert np.abs(opened.image(4).astype(int) - texture(4)).mean() < 10
+    assert opened.image(9) is None
 
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(OSError, match="No space"):
-        build(folder, count=3)
-    assert len(open_map(folder, FINGERPRINT)) == 12
-    assert [file.name for file in folder.parent.iterdir()] == ["map"]
+
+@pytest.mark.parametrize("damage", ["flipped", "gone", "unsaid"])
+def test_a_damaged_picture_of_format_1_is_none(old, damage):
+    file = old / "images" / "000003.jpg"
+    if damage == "flipped":
+        file.write_bytes(file.read_bytes()[:-3] + b"abc")
+    elif damage == "gone":
+        file.unlink()
+    else:
+        sums = manifest_of(old)["sha256"]
+        del sums["images/000003.jpg"]
+        change_manifest(old, sha256=sums)
+    opened = open_map(old, FINGERPRINT)
+    assert opened.image(3) is None
+    assert opened.image(4) is not None
 
 
-def test_the_folder_one_stands_in_is_refused_or_becomes_a_map(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    try:
-        build(Path())
-    except InputError:
-        return
-    assert len(open_map(tmp_path / "here")) == 12
+@pytest.mark.parametrize("name", ["index.faiss", "places.npy"])
+def test_a_damaged_map_of_format_1_is_refused(old, name):
+    data = bytearray((old / name).read_bytes())
+    data[-1] ^= 1
+    (old / name).write_bytes(data)
+    assert "sha256" in refusal(old, old / name)

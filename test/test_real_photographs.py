@@ -13,8 +13,9 @@ from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.folder import read_folder
 from vpr_ros.geotagged import within_radius
+from vpr_ros.map_writer import InMemory, write_map
 from vpr_ros.metrics import recall_at
-from vpr_ros.place_map import MapBuilder, open_map
+from vpr_ros.place_map import open_map
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -47,9 +48,9 @@ def test_a_robot_on_its_loop(tmp_path):
     images = read_folder(DATA / "robot-loop")
     descriptors = np.concatenate([batch.descriptors for batch in encode_table(engine, images)])
     assert descriptors.shape == (72, engine.dimension)
-    builder = MapBuilder(engine.fingerprint, engine.dimension, 1.0)
-    builder.add(descriptors[::2], images.rows[::2])
-    builder.write(tmp_path / "map")
+    source = InMemory(engine.dimension)
+    source.add(descriptors[::2], images.rows[::2])
+    write_map(tmp_path / "map", source, engine.fingerprint, 1.0, progress=False)
     place_map = open_map(tmp_path / "map", engine.fingerprint)
     positives = within_radius(images.rows[1::2], place_map.places, 6.0)
     asked = [row for row, near in enumerate(positives) if len(near)]

@@ -20,8 +20,10 @@ from vpr_ros.errors import InputError
 from vpr_ros.frame_arrays import as_arrays
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import GeotaggedImages, make_rows
+from vpr_ros.map_writer import InMemory, write_map
 from vpr_ros.page import write_page
-from vpr_ros.place_map import MapBuilder, open_map
+from vpr_ros.pixels import compress
+from vpr_ros.place_map import open_map
 from vpr_ros.report import write_report
 from vpr_ros.report_tables import reasons, tiles
 from vpr_ros.requirement import parse_requirements
@@ -34,11 +36,12 @@ EVIL = "</td><script>alert('1')</script><img src=x onerror=alert(2)>\"'&amp;-->]
 def place_map(tmp_path_factory):
     """Forty places along the street; every third has no picture of its own size."""
     folder = tmp_path_factory.mktemp("maps") / "map"
-    builder = MapBuilder("none", 2, 1.0, DATUM)
+    source = InMemory(2)
     geodetic = to_geodetic([[place * STEP, 0.0, 0.0] for place in range(40)], DATUM)
     rows = make_rows("test", latitude=geodetic[:, 0], longitude=geodetic[:, 1])
-    builder.add(np.eye(2, dtype=np.float32)[np.arange(40) % 2], rows, [texture(n) for n in range(40)])
-    builder.write(folder)
+    pictures = [compress(texture(number)) for number in range(40)]
+    source.add(np.eye(2, dtype=np.float32)[np.arange(40) % 2], rows, pictures)
+    write_map(folder, source, "none", 1.0, DATUM, progress=False)
     return open_map(folder)
 
 

@@ -7,11 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr_ros.resident import BLOCK, ResidentMap
+from vpr_ros.resident import ResidentMap
 
 CPU = torch.device("cpu")
 #: What vectors of some dimensions lose in half precision; the more dimensions, the less.
 ROUNDING = 1e-4
+
+
+def resident_of(vectors, device=CPU, block=7):
+    """Put vectors there some at a time, as a map yields them."""
+    blocks = ((start, vectors[start : start + block]) for start in range(0, len(vectors), block))
+    return ResidentMap(blocks, vectors.shape, device)
 
 
 def index_of(vectors):
@@ -35,8 +41,9 @@ def unit(random, count, dimension):
 )
 def test_it_finds_what_faiss_finds(count, dimension, queries, k, seed):
     random = np.random.default_rng(seed)
-    index, asked = index_of(unit(random, count, dimension)), unit(random, queries, dimension)
-    similarities, places = ResidentMap(index, CPU).search(asked, k)
+    vectors, asked = unit(random, count, dimension), unit(random, queries, dimension)
+    index = index_of(vectors)
+    similarities, places = resident_of(vectors).search(asked, k)
     expected, found = index.search(asked, min(k, count))
     np.testing.assert_allclose(similarities, expected, atol=ROUNDING)
     assert places.shape == found.shape
@@ -52,7 +59,7 @@ def test_it_finds_what_faiss_finds(count, dimension, queries, k, seed):
 def test_similarities_of_some():
     random = np.random.default_rng(3)
     vectors, asked = unit(random, 100, 32), unit(random, 1, 32)[0]
-    resident = ResidentMap(index_of(vectors), CPU)
+    resident = resident_of(vectors)
     for places in ([], [7], [3, 99, 3, 0]):
         found = resident.similarities(asked, np.array(places, np.int64))
         np.testing.assert_allclose(found, vectors[places] @ asked, atol=ROUNDING)
@@ -63,22 +70,20 @@ def test_neighbours_that_products_of_half_precision_cannot_tell_apart_are_in_ord
     asked = unit(random, 1, 1024)
     near = asked + 5e-3 * np.arange(1, 11, dtype=np.float32)[:, None] * unit(random, 10, 1024)
     near /= np.linalg.norm(near, axis=1, keepdims=True)
-    index = index_of(np.concatenate([unit(random, 50, 1024), near]).astype(np.float32))
+    vectors = np.concatenate([unit(random, 50, 1024), near]).astype(np.float32)
     halves = torch.from_numpy(near).half() @ torch.from_numpy(asked[0]).half()
     assert len(halves.unique()) < 5
-    assert ResidentMap(index, CPU).search(asked, 10)[1].tolist() == [list(range(50, 60))]
-
-
-def test_more_places_than_are_put_there_at_a_time():
-    random = np.random.default_rng(1)
-    vectors = unit(random, 2 * BLOCK + 5, 4)
-    resident = ResidentMap(index_of(vectors), CPU)
-    for place in (0, BLOCK - 1, BLOCK, 2 * BLOCK + 4):
-        assert resident.search(vectors[[place]], 1)[1].tolist() == [[place]]
+    assert resident_of(vectors).search(asked, 10)[1].tolist() == [list(range(50, 60))]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_on_a_gpu():
     random = np.random.default_rng(2)
-    index, asked = index_of(unit(random, 20_000, 256)), unit(random, 50, 256)
-    assert (ResidentMap(index, torch.device("cuda")).search(asked, 20)[1] == index.search(asked, 20)[1]).all()
+    vectors, asked = unit(random, 20_000, 256), unit(random, 50, 256)
+    resident = resident_of(vectors, torch.device("cuda"), block=8192)
+    assert (resident.search(asked, 20)[1] == index_of(vectors).search(asked, 20)[1]).all()
+    for query, k in zip(asked, (20, 20, 20, 5, 5, 20), strict=False):  # one at a time is a graph
+        similarities, places = resident.search(query[None], k)
+        expected, found = index_of(vectors).search(query[None], k)
+        np.testing.assert_array_equal(places, found)
+        np.testing.assert_allclose(similarities, expected, atol=ROUNDING)

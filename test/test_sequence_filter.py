@@ -130,8 +130,14 @@ class Look:
     scores: np.ndarray
 
 
+def step(sequence, stamp, pose, places, look):
+    """Take one image: its time, then what it shows."""
+    sequence.predict(stamp, pose)
+    return sequence.update(places, look)
+
+
 def take(sequence, look):
-    return sequence.step(look.stamp, look.pose, look.places, lambda places: look.scores[places])
+    return step(sequence, look.stamp, look.pose, look.places, lambda places: look.scores[places])
 
 
 def per_place(hypotheses, count):
@@ -281,7 +287,7 @@ def test_never_are_more_than_the_most_followed():
         return scores[places]
 
     for second in range(4):
-        hypotheses = sequence.step(second * SECOND, None, np.arange(50), look)
+        hypotheses = step(sequence, second * SECOND, None, np.arange(50), look)
         total = sum(each.probability for each in hypotheses.ranked) + hypotheses.none
         assert total == pytest.approx(1)
         assert len(hypotheses.ranked) <= MOST
@@ -326,7 +332,7 @@ class Robot:
         scores = self.town.scores(right)
         places = np.argsort(-scores)[: self.k]
         self.single.append(int(places[0]))
-        return self.filter.step(self.stamp, pose, places, lambda asked: self._scores(scores, asked))
+        return step(self.filter, self.stamp, pose, places, lambda asked: self._scores(scores, asked))
 
     def _scores(self, scores, places):
         self.asked.append(len(places))
@@ -534,9 +540,9 @@ def test_without_headings_the_weight_lies_on_a_ring():
     sequence = SequenceFilter(place_map, APART, replace(FITTED, leave=1e-9, enter=1e-9))
     scores = np.zeros(len(place_map))
     scores[centre] = 12.0
-    sequence.step(0, Pose(3, 4, 0.1), np.array([centre]), lambda places: scores[places])
+    step(sequence, 0, Pose(3, 4, 0.1), np.array([centre]), lambda places: scores[places])
     level = np.full(len(place_map), FITTED.lost_score)  # an image that says nothing
-    answer = sequence.step(SECOND, Pose(53, 4, 0.1), np.array([centre]), lambda places: level[places])
+    answer = step(sequence, SECOND, Pose(53, 4, 0.1), np.array([centre]), lambda places: level[places])
     where = np.array([[*each.enu[:2], each.probability] for each in answer.ranked])
     metres, weight = np.hypot(where[:, 0], where[:, 1]), where[:, 2]
     assert weight @ metres / weight.sum() == pytest.approx(50, abs=2)
@@ -550,10 +556,10 @@ def test_with_headings_the_weight_lies_ahead():
     sequence = SequenceFilter(place_map, APART, replace(FITTED, leave=1e-9, enter=1e-9))
     scores = np.zeros(41)
     scores[20] = 12.0
-    sequence.step(0, Pose(3, 4, 0.1), np.array([20]), lambda places: scores[places])
+    step(sequence, 0, Pose(3, 4, 0.1), np.array([20]), lambda places: scores[places])
     level = np.full(41, FITTED.lost_score)
     there = Pose(3 + 50 * math.cos(0.1), 4 + 50 * math.sin(0.1), 0.1)
-    answer = sequence.step(SECOND, there, np.array([20]), lambda places: level[places])
+    answer = step(sequence, SECOND, there, np.array([20]), lambda places: level[places])
     where = per_place(answer, 41)
     assert where @ np.arange(41) / where.sum() == pytest.approx(25, abs=0.1)
     # 50 m by odometry are known to a third of them, by the yaw of views alone
@@ -568,10 +574,10 @@ def test_after_a_bend_it_looks_the_other_way(turn, heading):
     place_map = a_map(enu, [90, 0, 180, 90, 270], spacing=10.0)
     sequence = SequenceFilter(place_map, Belief(cluster_radius=1.0), FITTED)
     scores = np.array([12.0, 0, 0, 0, 0])
-    sequence.step(0, Pose(3, 4, 1.0), np.array([0]), lambda places: scores[places])
+    step(sequence, 0, Pose(3, 4, 1.0), np.array([0]), lambda places: scores[places])
     there = Pose(3 + 20 * math.cos(1.0), 4 + 20 * math.sin(1.0), 1.0 + turn)
     level = np.full(5, FITTED.lost_score)
-    answer = sequence.step(SECOND, there, np.array([0]), lambda places: level[places])
+    answer = step(sequence, SECOND, there, np.array([0]), lambda places: level[places])
     believed = {
         float(place_map.places["heading"][place]): each.probability
         for each in answer.ranked
@@ -593,8 +599,8 @@ def standing(seconds, poses, score=2.0):
     scores[30] = score
     probability = []
     for number in range(int(seconds * 5) + 1):
-        answer = sequence.step(
-            number * SECOND // 5, poses(number), np.array([30]), lambda places: scores[places]
+        answer = step(
+            sequence, number * SECOND // 5, poses(number), np.array([30]), lambda places: scores[places]
         )
         probability.append(answer.ranked[0].probability)
     return np.array(probability)
@@ -643,10 +649,10 @@ def test_less_than_half_the_way_to_the_next_place_waits():
     scores = np.zeros(41)
     scores[20] = 12.0
     level = np.full(41, FITTED.lost_score)
-    sequence.step(0, Pose(0, 0, 0), np.array([20]), lambda places: scores[places])
+    step(sequence, 0, Pose(0, 0, 0), np.array([20]), lambda places: scores[places])
     believed = []
     for number, x in enumerate((5.9, 6.1, 11.9, 12.3), 1):
-        answer = sequence.step(number * SECOND, Pose(x, 0, 0), np.array([20]), lambda places: level[places])
+        answer = step(sequence, number * SECOND, Pose(x, 0, 0), np.array([20]), lambda places: level[places])
         believed.append(per_place(answer, 41))
     assert believed[0][20] > 0.99
     assert believed[0][:20].sum() + believed[0][21:].sum() == 0
@@ -661,8 +667,8 @@ def test_a_slow_robot_does_not_stand():
     robot = Robot(town)
     poses = [Pose(0.2 * number, 0.0, 0.0) for number in range(40)]
     weights = []
-    update = robot.filter._update
-    robot.filter._update = lambda evidence, look: weights.append(evidence) or update(evidence, look)
+    update = robot.filter._weigh
+    robot.filter._weigh = lambda evidence, look: weights.append(evidence) or update(evidence, look)
     robot.drive([30 + round(0.02 * number) for number in range(40)], poses, seconds=0.2)
     assert weights[1:] == pytest.approx([0.2] * 39)
 
@@ -710,7 +716,7 @@ def test_a_gap_or_a_clock_that_jumps_backwards_forgets(seconds):
     assert sure.none < 0.1
     fresh = SequenceFilter(robot.town.map, Belief(), FITTED)
     places = np.argsort(-robot.town.scores(None))[: robot.k]
-    expected = fresh.step(0, None, places, lambda asked: robot.town.scores(None)[asked])
+    expected = step(fresh, 0, None, places, lambda asked: robot.town.scores(None)[asked])
     assert after.none == expected.none == pytest.approx(1 - ON_MAP * 10 / 200)
     assert after.ranked[0].probability == expected.ranked[0].probability
 
@@ -778,9 +784,9 @@ def test_driving_off_the_end_of_the_map_by_odometry_is_being_lost():
     sequence = SequenceFilter(street(5), Belief(yaw_std=0.05), FITTED)
     scores = np.zeros(5)
     scores[4] = 8.0
-    sequence.step(0, Pose(0, 0, 0), np.array([4]), lambda places: scores[places])
+    step(sequence, 0, Pose(0, 0, 0), np.array([4]), lambda places: scores[places])
     level = np.full(5, FITTED.lost_score)
-    answer = sequence.step(SECOND, Pose(300, 0, 0), np.array([0]), lambda places: level[places])
+    answer = step(sequence, SECOND, Pose(300, 0, 0), np.array([0]), lambda places: level[places])
     assert answer.none > 0.9
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import cv2
 
-from vpr_ros.batches import encode_table
+from training.map_processes import Share, start_processes, together, torchrun_processes
+from training.processes import check_processes, is_first_process
+from vpr_ros.ahead import ahead
+from vpr_ros.batches import Encoded, encode_table, reading_threads
 from vpr_ros.command import run
-from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
+from vpr_ros.encoder import DEFAULT_WEIGHTS, Encoder, load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
-from vpr_ros.geotagged import Image
-from vpr_ros.place_map import MapBuilder, check_replaceable
+from vpr_ros.geotagged import GeotaggedImages, Image
+from vpr_ros.map_index import factory, untrained
+from vpr_ros.map_shards import Shards, building_folder, plan_of, shards_beside
+from vpr_ros.map_writer import check_replaceable, write_map
+from vpr_ros.pixels import compress
 from vpr_ros.sources import read_sources
+from vpr_ros.stored_descriptors import KINDS
 
 PICTURE_WIDTH = 240
 
@@ -32,9 +41,15 @@ def build_map(
     max_fix_gap: float = 2.0,
     geotag_std: float = 2.0,
     pictures: bool = True,
+    index: str = "auto",
+    stored: str = "auto",
+    rerank: int | None = None,
     device: str = "auto",
+    devices: int = 1,
 ) -> None:
     """Build a map of geotagged images: the places that a robot can be recognised at.
+
+    Interrupted or killed, the same command goes on from where it was.
 
     Args:
         data: Folders of images (images.csv or EXIF) or bags (rosbag2, MCAP, ROS 1); several as '[a,b]'.
@@ -48,20 +63,85 @@ def build_map(
         max_fix_gap: Seconds without a fix above which a bag's images are left out.
         geotag_std: Standard deviation of the geotags, metres, each horizontal axis.
         pictures: Keep a small picture of each place, for people to look at.
+        index: flat (exact), ivf, ivfpq, hnsw, any FAISS factory string, or auto: flat for a small map, ivfpq
+            for a large one.
+        stored: Descriptors beside the index, for ranking its candidates again: none, float16, int8 or auto.
+        rerank: How many candidates are ranked again by the stored descriptors.
         device: auto, cuda or cpu.
+        devices: GPUs of this machine, or processes on the CPU, that share the work.
     """
+    chosen, processes = choose_device(device), torchrun_processes() or devices
+    check_processes(chosen, processes, "32-true")
+    folder, picture = building_folder(out), small_jpeg if pictures else None
+
+    def table() -> GeotaggedImages:
+        return read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
+
+    if not is_first_process():
+        share = start_processes(chosen, processes, folder)  # waits until the first has found nothing wrong
+        with together(share, folder) as check:
+            encoder, images = load_encoder(weights), _in_silence(table)
+            _encode(share, check, encoder, images, Shards(folder, images.rows, encoder.dimension), picture)
+        return
+    # before the work, not after it
     if not 0 < geotag_std < math.inf:
         raise InputError(f"--geotag-std {geotag_std}: expected a positive number of metres")
-    check_replaceable(out)  # before the work, not after it
-    engine = Engine(load_encoder(weights), choose_device(device))
-    images = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
-    builder = MapBuilder(engine.fingerprint, engine.dimension, geotag_std)
-    with closing(encode_table(engine, images, what="building map")) as batches:
-        for batch in batches:
-            small = [shrink(image) for image in batch.images] if pictures else []
-            builder.add(batch.descriptors, images.rows[batch.rows], small)
-    builder.write(out)
-    print(f"{out}: {builder.count} places of {len(images)} images")
+    if stored not in ("auto", "none", *KINDS):
+        raise InputError(f"--stored {stored}: expected auto, none, {' or '.join(KINDS)}")
+    if rerank is not None and rerank < 0:
+        raise InputError(f"--rerank {rerank}: expected at least 0")
+    check_replaceable(out)
+    encoder, images = load_encoder(weights), table()
+    untrained(factory(index, len(images), encoder.dimension), encoder.dimension)
+    fingerprint, sources = encoder.fingerprint(), [data] if isinstance(data, Path) else data
+    plan = plan_of(fingerprint, images.rows, sources, PICTURE_WIDTH if pictures else 0)
+    with shards_beside(out, images.rows, encoder.dimension, plan) as shards:
+        share = start_processes(chosen, processes, folder)
+        with together(share, folder) as check:
+            _encode(share, check, encoder, images, shards, picture)
+        write_map(out, shards, fingerprint, geotag_std, None, index, stored, rerank)
+        count = shards.count
+    print(f"{out}: {count} places of {len(images)} images")
+
+
+def _encode(
+    share: Share,
+    check: Callable[[], None],
+    encoder: Encoder,
+    images: GeotaggedImages,
+    shards: Shards,
+    picture: Callable[[Image], bytes] | None,
+) -> None:
+    """Write one process's share of the shards that are missing."""
+    windows = shards.missing(share.rank, share.processes)
+    what = "building map" + (f", process 1 of {share.processes}" if share.processes > 1 else "")
+    encoded = encode_table(
+        *(Engine(encoder, share.device), images, windows, picture, what),
+        *(reading_threads(share.processes), check),
+        quiet=share.rank > 0 or not windows,
+    )
+
+    def write(shard: tuple[range, Encoded]) -> None:
+        shards.write(*shard)
+
+    # a disk takes its time to tell that a file is safe
+    with closing(encoded), closing(ahead(write, zip(windows, encoded, strict=True), 1, 1)) as written:
+        for _ in written:
+            pass
+
+
+def _in_silence(table: Callable[[], GeotaggedImages]) -> GeotaggedImages:
+    """Return the table without what is said of it, which the first process says."""
+    logging.disable(logging.WARNING)
+    try:
+        return table()
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def small_jpeg(image: Image) -> bytes:
+    """Return the JPEG of an RGB image that a map keeps."""
+    return compress(shrink(image))
 
 
 def shrink(image: Image) -> Image:
@@ -69,8 +149,12 @@ def shrink(image: Image) -> Image:
     height, width = image.shape[:2]
     if width <= PICTURE_WIDTH:
         return image
+    factor = width // PICTURE_WIDTH
+    if factor > 1:  # by whole numbers first, which takes a fraction of the time
+        size = (width // factor, max(1, height // factor))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

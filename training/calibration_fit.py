@@ -78,7 +78,8 @@ def filtered_answers(
     for stamp, pose, places, descriptor, single in zip(
         drive.stamps.tolist(), drive.poses, drive.retrieved, drive.descriptors, alone, strict=True
     ):
-        followed = sequence.step(stamp, pose, places, _look(place_map, descriptor))
+        sequence.predict(stamp, pose)
+        followed = sequence.update(places, _look(place_map, descriptor))
         answers.append(with_lost(followed, single, ON_MAP, belief).ranked[0])
     return answers
 

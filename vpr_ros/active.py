@@ -20,6 +20,7 @@ from vpr_ros import messages
 from vpr_ros.camera import Camera
 from vpr_ros.camera_image import CameraImage
 from vpr_ros.errors import InputError, first_line
+from vpr_ros.gpu_jpeg import GpuImage
 from vpr_ros.health import Health
 from vpr_ros.live_localiser import LiveLocaliser
 from vpr_ros.localiser import Answer, Localiser
@@ -213,13 +214,16 @@ class Active:
         if self._outputs.match_is_watched:
             self._outputs.publish_match(image.rgb(), answer, frame.message.header, localiser.place_map)
 
-    def _to_image(self, message: Any) -> CameraImage:
+    def _to_image(self, message: Any) -> CameraImage | GpuImage:
         now = self._parameters.now
         if now.compressed:
-            return messages.image_from_compressed_message(message, now.max_pixels)
+            decoder = self._live.decoder()
+            return messages.image_from_compressed_message(message, now.max_pixels, decoder)
         return messages.image_from_message(message, now.max_pixels)
 
-    def _localise(self, image: CameraImage, stamp: int, pose: Pose | None) -> tuple[Answer, Localiser]:
+    def _localise(
+        self, image: CameraImage | GpuImage, stamp: int, pose: Pose | None
+    ) -> tuple[Answer, Localiser]:
         try:
             found = self._live.localise(image, stamp, pose, self._parameters.now.settings)
         except InputError:  # the image is to blame

@@ -26,9 +26,10 @@ from vpr_ros.engine import Engine, choose_device
 from vpr_ros.geodesy import Datum, to_geodetic
 from vpr_ros.geotagged import Image, make_rows
 from vpr_ros.localiser import Answer, Localiser, Settings
+from vpr_ros.map_manifest import Manifest, Spread
 from vpr_ros.metrics import percentiles
 from vpr_ros.pixels import image_from_raw
-from vpr_ros.place_map import PlaceMap, Spread
+from vpr_ros.place_map import PlaceMap
 
 #: Different images that are answered in turn: one alone would stay in a processor's cache.
 IMAGES = 16
@@ -72,7 +73,7 @@ def bench_localise(
         json: Write the figures to this file.
     """
     torch.manual_seed(0)
-    encoder = load_encoder(weights) if weights is not None else _random_encoder(trunk, dimension)
+    encoder = load_encoder(weights) if weights is not None else random_encoder(trunk, dimension)
     where = choose_device(device)
     engine = Engine(encoder, where, bfloat16)
     cameras = [_noise(height, width, seed) for seed in range(IMAGES)]
@@ -190,7 +191,8 @@ def _time(answer: Callable[[int], dict[str, float]], images: int) -> dict[str, P
     return {stage: percentiles([1e3 * each[stage] for each in taken]) for stage in taken[0]}
 
 
-def _random_encoder(trunk: str, dimension: int) -> Encoder:
+def random_encoder(trunk: str, dimension: int) -> Encoder:
+    """Return a NetVLAD of random weights, which takes as long as any other."""
     encoder = Encoder(Architecture(trunk, dimension=dimension)).eval().requires_grad_(False)
     for layer in encoder.trunk:
         if isinstance(layer, nn.Conv2d):  # so that what comes out is neither zero nor infinite
@@ -213,7 +215,8 @@ def _random_map(places: int, engine: Engine, images: list[Image]) -> PlaceMap:
     latitude, longitude, altitude = to_geodetic(enu, DATUM).T
     rows = make_rows("bench", latitude=latitude, longitude=longitude, altitude=altitude)
     spread = Spread(0.0, engine.dimension**-0.5)
-    return PlaceMap(Path("bench"), index, rows, enu, DATUM, 2.0, spread, 1.0, engine.fingerprint, {})
+    manifest = Manifest(engine.fingerprint, engine.dimension, places, DATUM, 2.0, spread, 1.0)
+    return PlaceMap(Path("bench"), manifest, index, rows)
 
 
 def _noise(height: int, width: int, seed: int) -> Image:

@@ -33,11 +33,11 @@ from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image, make_rows
 from vpr_ros.health import FATES
+from vpr_ros.map_writer import InMemory, write_map
 from vpr_ros.messages import stamp_to_ns
 from vpr_ros.metrics import percentiles
 from vpr_ros.node_process import node_process
 from vpr_ros.pixels import compress
-from vpr_ros.place_map import MapBuilder
 
 NODE = "/vpr_localiser"
 #: Seconds that the node may take to start, and to answer a frame.
@@ -217,7 +217,7 @@ def _random_map(folder: Path, weights: Path, places: int) -> Path:
     """Write a map of places 1 m apart whose descriptors are random."""
     encoder = load_encoder(weights)
     rng = np.random.default_rng(0)
-    builder = MapBuilder(encoder.fingerprint(), encoder.dimension, geotag_std=1.0)
+    source = InMemory(encoder.dimension)
     for first in range(0, places, 10_000):  # a part at a time: float64 of all would be large
         count = min(10_000, places - first)
         descriptors = rng.normal(size=(count, encoder.dimension)).astype(np.float32)
@@ -225,8 +225,8 @@ def _random_map(folder: Path, weights: Path, places: int) -> Path:
         north = np.arange(first, first + count) / 111_200
         nothing = np.zeros(count)
         rows = make_rows("bench", latitude=48 + north, longitude=nothing, altitude=nothing, heading=nothing)
-        builder.add(descriptors, rows)
-    builder.write(folder)
+        source.add(descriptors, rows)
+    write_map(folder, source, encoder.fingerprint(), geotag_std=1.0, index="flat", progress=False)
     return folder
 
 

@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from vpr_ros.atomic_file import replacing_file
 from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief
-from vpr_ros.place_map import INDEX, PlaceMap
+from vpr_ros.map_manifest import INDEX
+from vpr_ros.place_map import PlaceMap
 from vpr_ros.sequence_filter import Dynamics
 from vpr_ros.version import project_version
 
@@ -103,7 +104,7 @@ def write_calibration(calibration: Calibration, place_map: PlaceMap) -> Path:
         "format": FORMAT,
         "version": project_version(),
         "encoder": place_map.fingerprint,
-        "index": place_map.sums[INDEX],
+        "index": place_map.manifest.files[INDEX].sha256,
         **asdict(calibration),
     }
     with replacing_file(file) as partial:
@@ -124,7 +125,7 @@ def read_calibration(place_map: PlaceMap) -> Calibration | None:
         newer = read["format"] > FORMAT
         ours = not newer and (read["encoder"], read["index"]) == (
             place_map.fingerprint,
-            place_map.sums.get(INDEX),
+            place_map.manifest.files[INDEX].sha256,
         )
         calibration = _calibration(read) if ours else None
     except (OSError, ValueError, ArithmeticError, KeyError, TypeError) as error:  # InputError among them

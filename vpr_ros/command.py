@@ -12,7 +12,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from vpr_ros.errors import InputError
 
@@ -24,15 +24,49 @@ def run(function: Callable[..., Any], positional: Sequence[str] = ()) -> None:
 
     Args:
         function: whose arguments are the options; those of a list take several values: --option A B.
-        positional: options that the leading words stand for, so that these need not be named.
+        positional: options that the leading words stand for, so that these need not be named; the last one
+            takes all that are left where it is a list.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    parser = _parser(function)
+    _call(function, parser, parser.parse_args(_words(function, positional, sys.argv[1:])))
+
+
+def run_one_of(functions: Mapping[Callable[..., Any], Sequence[str]], description: str) -> None:
+    """Call the function that the first word of the command line names, as `run` does.
+
+    Args:
+        functions: each with its positional options; the word is its name.
+        description: what all of them are for, in a line.
+    """
+    named = {function.__name__: function for function in functions}
+    parsers = {name: _parser(function) for name, function in named.items()}
+    parser = ArgumentParser(description=description)
+    commands = parser.add_subcommands(dest="command")
+    for name, each in parsers.items():
+        commands.add_subcommand(name, each, help=each.description)
+    first, *arguments = sys.argv[1:] or ["--help"]
+    if first in named:
+        arguments = _words(named[first], functions[named[first]], arguments)
+    options = parser.parse_args([first, *arguments])
+    _call(named[first], parsers[first], options[first])
+
+
+def _parser(function: Callable[..., Any]) -> ArgumentParser:
     parser = ArgumentParser(description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_function_arguments(function)
-    arguments = [_underscored(argument) for argument in _named(sys.argv[1:], positional)]
-    arguments = _joined(arguments, _lists(function))
-    options = parser.parse_args(_with_values(arguments, _flags(function)))
+    return parser
+
+
+def _words(function: Callable[..., Any], positional: Sequence[str], arguments: list[str]) -> list[str]:
+    """Return the arguments as the parser of the function understands them."""
+    lists = _lists(function)
+    named = [_underscored(argument) for argument in _named(arguments, positional, lists)]
+    return _with_values(_joined(named, lists), _flags(function))
+
+
+def _call(function: Callable[..., Any], parser: ArgumentParser, options: Namespace) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     options.pop("config")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop, it stops as on Ctrl-C
     try:
@@ -63,21 +97,26 @@ def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _named(arguments: list[str], positional: Sequence[str]) -> list[str]:
+def _named(arguments: list[str], positional: Sequence[str], lists: set[str]) -> list[str]:
     """Return the arguments, the leading ones that are no options put behind those they stand for."""
-    leading = 0
-    while leading < min(len(arguments), len(positional)) and not arguments[leading].startswith("-"):
-        leading += 1
-    named = zip(positional, arguments[:leading], strict=False)
-    return [f"--{name}={value}" for name, value in named] + arguments[leading:]
+    names = [f"--{name}" for name in positional]
+    named: list[str] = []
+    for argument in arguments:
+        if not names or argument.startswith("-"):
+            break
+        named.append(f"{names[0]}={argument}")
+        if names[0] not in lists or len(names) > 1:
+            names.pop(0)
+    return named + arguments[len(named) :]
 
 
 def _lists(function: Callable[..., Any]) -> set[str]:
-    """Return the options that are a list of words or paths, or such a list or nothing."""
+    """Return the options that take several words: lists of words or paths, or nothing, and tuples."""
     lists = set()
     for name, kind in get_type_hints(function).items():
-        kinds = [kind] if get_origin(kind) is list else [*get_args(kind)]
-        if any(each in kinds for each in (list[str], list[Path])) and not {str, Path} & set(kinds):
+        kinds = [kind] if get_origin(kind) in (list, tuple) else [*get_args(kind)]
+        several = any(each in (list[str], list[Path]) or get_origin(each) is tuple for each in kinds)
+        if several and not {str, Path} & set(kinds):
             lists.add(f"--{name}")
     return lists
 
@@ -134,5 +173,7 @@ def _with_values(arguments: list[str], flags: set[str]) -> list[str]:
 
 
 def _fail(error: Exception) -> int:
+    if isinstance(error, OSError) and error.filename is not None:
+        error = OSError(f"{error.filename}: {error.strerror}")  # without the number
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import Encoder
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
+from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder, jpeg_decoder
 from vpr_ros.half_encoder import HalfEncoder
 from vpr_ros.image_graph import ImageGraph
 from vpr_ros.preparation import Layout
@@ -23,6 +25,8 @@ DEVICES = ("auto", "cuda", "cpu")
 GRAPHS = 4
 #: Threads that copy an image for the GPU: more are no faster, and at 30 Hz are waited for.
 COPY_THREADS = 4
+#: What one graph is for: a layout, and whether the images lie on the GPU already.
+_Kind = tuple[Layout, bool]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -72,52 +76,90 @@ class Engine:
         self.encoder = HalfEncoder(encoder, device, bfloat16)
         if device.type == "cuda":
             torch.set_num_threads(min(COPY_THREADS, torch.get_num_threads()))
-        self._graphs: OrderedDict[Layout, ImageGraph] = OrderedDict()  # the one used last is last
-        self._last: Layout | None = None
+            self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._graphs: OrderedDict[_Kind, ImageGraph] = OrderedDict()  # the one used last is last
+        self._last: _Kind | None = None
+
+    @cached_property
+    def jpeg(self) -> JpegDecoder | None:
+        """What decodes JPEG on its GPU, for those who have JPEG; None where nothing does."""
+        return jpeg_decoder(self.device, self.input_size)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """Return the (N, P) descriptors, of unit length, of N (H, W, 3) RGB images.
 
-        Images of one size are encoded together: give as many as memory allows.
+        Images of one size are encoded together: give as many as memory allows. Two threads keep a GPU busy:
+        it copies the images of one while it encodes those of the other.
         """
         descriptors = np.empty((len(images), self.dimension), np.float32)
         by_size: dict[tuple[int, ...], list[int]] = {}
         for number, image in enumerate(images):
             by_size.setdefault(image.shape, []).append(number)
         for numbers in by_size.values():
-            batch = torch.from_numpy(np.stack([images[number] for number in numbers])).to(self.device)
+            batch = self._there([images[number] for number in numbers])
             encoded = self.encoder(self._fit_size(batch.permute(0, 3, 1, 2)))
             descriptors[numbers] = encoded.cpu().numpy()
         return descriptors
 
-    def encode_one(self, image: CameraImage) -> NDArray[np.float32]:
+    def fit(self, image: Image) -> Image:
+        """Return an RGB image at the encoder's input size, as `encode` brings it there on a CPU.
+
+        Raises InputError for one that cannot be.
+        """
+        writeable = np.require(image, requirements=["C", "W"])  # a view of a message is not
+        pixels = torch.from_numpy(writeable).permute(2, 0, 1)
+        return np.asarray(self._fit_size(pixels).permute(1, 2, 0).numpy(), np.uint8)
+
+    def _there(self, images: list[Image]) -> Tensor:
+        """Return (B, H, W, 3) bytes on the device, of images of one size."""
+        if self.device.type != "cuda":
+            return torch.from_numpy(np.stack(images))
+        pinned = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=True)
+        np.stack(images, out=pinned.numpy())
+        with torch.cuda.stream(self._copies):
+            there = pinned.to(self.device, non_blocking=True)
+        here = torch.cuda.current_stream(self.device)
+        here.wait_stream(self._copies)
+        there.record_stream(here)  # its memory is the other stream's, which must not have it back too early
+        return there
+
+    def encode_one(
+        self, image: CameraImage | GpuImage, meanwhile: Callable[[], object] = lambda: None
+    ) -> NDArray[np.float32]:
         """Return the (P,) descriptor of one image, that of `encode` within half precision.
 
         On a GPU, from the second image of a size on, all but one copy of its bytes is one CUDA graph.
+
+        Args:
+            image: of a camera.
+            meanwhile: is called once, while a GPU is at work: what does not need the descriptor, say.
         """
         if self.device.type != "cuda":
+            meanwhile()
             return self._encode_alone(image)
-        height, width, channels = image.pixels.shape
-        layout = (height, width, channels, image.order)
-        graph = self._graphs.pop(layout, None)
+        pixels = torch.as_tensor(image.pixels)
+        height, width, channels = pixels.shape
+        kind = (height, width, channels, image.order), pixels.is_cuda
+        graph = self._graphs.pop(kind, None)
         if graph is None:
-            if layout != self._last:  # what comes once is not worth a graph
-                self._last = layout
+            if kind != self._last:  # what comes once is not worth a graph
+                self._last = kind
+                meanwhile()
                 return self._encode_alone(image)
-            graph = self._capture(layout)
-        self._graphs[layout] = graph
+            graph = self._capture(*kind)
+        self._graphs[kind] = graph
         if len(self._graphs) > GRAPHS:
             self._graphs.popitem(last=False)
-        return graph(image)
+        return graph(pixels, meanwhile)
 
-    def _capture(self, layout: Layout) -> ImageGraph:
+    def _capture(self, layout: Layout, decoded: bool) -> ImageGraph:
         prepare = self.encoder.preparation(layout, self.input_size)
 
         def encode(pixels: Tensor) -> Tensor:
             return self.encoder.describe(prepare(pixels))[0]
 
-        return ImageGraph(encode, layout[:3], self.device)
+        return ImageGraph(encode, layout[:3], self.device, decoded)
 
-    def _encode_alone(self, image: CameraImage) -> NDArray[np.float32]:
+    def _encode_alone(self, image: CameraImage | GpuImage) -> NDArray[np.float32]:
         return np.asarray(self.encode([image.rgb()])[0], np.float32)

@@ -103,14 +103,15 @@ def join(parts: Sequence[GeotaggedImages]) -> GeotaggedImages:
         part = int(np.searchsorted(starts, row, side="right")) - 1
         return parts[part].read(row - int(starts[part]))
 
+    return GeotaggedImages(join_rows([part.rows for part in parts]), read)
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Return one array of several, in order; strings as wide as their longest."""
     widest = [
-        (name, max((part.rows.dtype[name] for part in parts), key=lambda kind: kind.itemsize))
-        for name in COLUMNS
+        (name, max((part.dtype[name] for part in parts), key=lambda kind: kind.itemsize)) for name in COLUMNS
     ]
-    rows = np.empty(starts[-1], widest)
-    for part, start in zip(parts, starts[:-1], strict=True):
-        rows[start : start + len(part)] = part.rows
-    return GeotaggedImages(rows, read)
+    return np.concatenate([part.astype(widest) for part in parts])
 
 
 def only_session(images: GeotaggedImages, session: str) -> GeotaggedImages:

@@ -13,6 +13,7 @@ from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError, first_line
+from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder
 from vpr_ros.localiser import Answer, Localiser, Settings, on_map
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap
@@ -57,8 +58,12 @@ class LiveLocaliser:
         self.localise(CameraImage(black), 0, None, settings)
         self.localiser.reset()
 
+    def decoder(self) -> JpegDecoder | None:
+        """Return what decodes JPEG on the engine's GPU, or None; the first call takes seconds."""
+        return self.localiser.engine.jpeg
+
     def localise(
-        self, image: CameraImage, stamp: int, pose: Pose | None, settings: Settings
+        self, image: CameraImage | GpuImage, stamp: int, pose: Pose | None, settings: Settings
     ) -> tuple[Answer, Localiser]:
         """Answer for one image as `Localiser.localise` does; return also who answered."""
         with self._lock:

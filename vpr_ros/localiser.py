@@ -15,6 +15,7 @@ from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
+from vpr_ros.gpu_jpeg import GpuImage
 from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap, open_map
@@ -47,7 +48,7 @@ class Answer:
         single: hypotheses of the image alone.
         filtered: those over time; None where the filter is off.
         accepted: the best one, where it can be believed.
-        seconds: taken by each stage.
+        seconds: taken by each stage; while a GPU encodes, the filter predicts.
     """
 
     single: Hypotheses
@@ -105,16 +106,24 @@ class Localiser:
         """The probability that the best hypothesis must pass to be accepted."""
         return self.single_threshold if self._filter is None else self.filtered_threshold
 
-    def localise(self, image: CameraImage, stamp: int, pose: Pose | None = None) -> Answer:
+    def localise(self, image: CameraImage | GpuImage, stamp: int, pose: Pose | None = None) -> Answer:
         """Answer for one image, taken at `stamp` (ns), where odometry says `pose`."""
         start = perf_counter()
-        descriptor = self.engine.encode_one(image)
+        descriptor = self.engine.encode_one(image, meanwhile=lambda: self._predict(stamp, pose))
         encoded = perf_counter() - start
-        answer = self.answer(descriptor, stamp, pose)
+        answer = self._update(descriptor)
         return replace(answer, seconds={"encode": encoded, **answer.seconds})
 
     def answer(self, descriptor: NDArray[np.float32], stamp: int, pose: Pose | None = None) -> Answer:
         """Answer for one (P,) descriptor."""
+        self._predict(stamp, pose)
+        return self._update(descriptor)
+
+    def _predict(self, stamp: int, pose: Pose | None) -> None:
+        if self._filter is not None:
+            self._filter.predict(stamp, pose)
+
+    def _update(self, descriptor: NDArray[np.float32]) -> Answer:
         start = perf_counter()
         similarities, retrieved = self.vectors.search(descriptor[None], self.settings.k)
         places = retrieved[0]
@@ -129,7 +138,7 @@ class Localiser:
         def look(followed: NDArray[np.int64]) -> NDArray[np.float64]:
             return self.place_map.scores_of(self.vectors.similarities(descriptor, followed), descriptor)
 
-        followed = self._filter.step(stamp, pose, places, look)
+        followed = self._filter.update(places, look)
         filtered = with_lost(followed, single, ON_MAP, self.belief)
         accepted = self.accepts(filtered, filtered=True)
         if accepted is not None and not agree(accepted, single.ranked[0], self.belief):
@@ -166,9 +175,12 @@ class Localiser:
 
 
 def searched(place_map: PlaceMap, device: torch.device) -> PlaceMap | ResidentMap:
-    """Return what is searched: the GPU's copy where the encoder is on one and the map fits beside it."""
-    if device.type == "cuda" and fits(place_map.index, device):
-        return ResidentMap(place_map.index, device)
+    """Return what is searched: the GPU's copy where the encoder is on one and the map fits beside it.
+
+    A map whose index approximates descriptors that are not kept is searched where it lies.
+    """
+    if device.type == "cuda" and place_map.compares_descriptors and fits(place_map.shape, device):
+        return ResidentMap(place_map.blocks(), place_map.shape, device)
     return place_map
 
 

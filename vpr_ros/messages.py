@@ -24,6 +24,7 @@ from std_msgs.msg import Header
 from vpr_ros.camera_image import CameraImage
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
+from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder
 from vpr_ros.hypotheses import POINT, Hypotheses, Hypothesis
 from vpr_ros.odometry import Pose as OdometryPose
 from vpr_ros.pixels import (
@@ -70,9 +71,11 @@ def _through_cv_bridge(message: ImageMessage, unknown: UnknownEncodingError) -> 
     return np.asarray(converted, np.uint8)
 
 
-def image_from_compressed_message(message: CompressedImage, max_pixels: int = MAX_PIXELS) -> CameraImage:
+def image_from_compressed_message(
+    message: CompressedImage, max_pixels: int = MAX_PIXELS, decoder: JpegDecoder | None = None
+) -> CameraImage | GpuImage:
     """Return what a CompressedImage message shows."""
-    return image_from_compressed(message.data, max_pixels)
+    return image_from_compressed(message.data, max_pixels, decoder)
 
 
 def compressed_from_rgb(image: Image, header: Header) -> CompressedImage:

@@ -81,6 +81,8 @@ class LocaliserNode(ManagedNode):
                 cpu_instead=now.out_of_memory == "cpu",
                 bfloat16=now.bfloat16,
             )
+            if now.compressed:
+                self._live.decoder()  # now, not with the first image
             self._outputs = Outputs(self)
         except Exception as error:
             return self._fail(error)

@@ -18,6 +18,8 @@ from vpr_ros.geotagged import Image
 if TYPE_CHECKING:
     from array import array
 
+    from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder
+
     #: Bytes of a message, wherever they lie; rclpy has them in an array.
     Buffer = bytes | bytearray | memoryview | array[int] | NDArray[np.uint8]
 
@@ -104,8 +106,15 @@ def image_from_raw(
         raise InputError(f"{encoding} image of {width}x{height} does not convert: {error.err}") from error
 
 
-def image_from_compressed(data: Buffer, max_pixels: int = MAX_PIXELS) -> CameraImage:
+def image_from_compressed(
+    data: Buffer, max_pixels: int = MAX_PIXELS, decoder: JpegDecoder | None = None
+) -> CameraImage | GpuImage:
     """Return what is in the bytes of a JPEG or PNG file, upright by its EXIF orientation.
+
+    Args:
+        data: of the file.
+        max_pixels: that are decoded.
+        decoder: for those images that a GPU decodes.
 
     Raises:
         InputError: it does not decode, or its header announces more than `max_pixels`: a few bytes may say
@@ -119,11 +128,12 @@ def image_from_compressed(data: Buffer, max_pixels: int = MAX_PIXELS) -> CameraI
             check_pixels(height, width, max_pixels)
             if header.format == "PNG":  # OpenCV allocates what a chunk announces before it looks at it
                 header.verify()
+            there = decoder.decode(header, buffer) if decoder is not None else None
     except UnidentifiedImageError as error:
         raise InputError(f"{failed}: expected JPEG or PNG") from error
     except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
         raise InputError(f"{failed}: {first_line(error)}") from error
-    return CameraImage(_decode(buffer), BGR)
+    return CameraImage(_decode(buffer), BGR) if there is None else there
 
 
 def rgb_from_file(data: bytes) -> Image:

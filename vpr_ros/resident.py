@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
-import faiss
+import math
+from collections.abc import Iterable
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
-#: Places that are put on the GPU at a time.
-BLOCK = 8192
+from vpr_ros.search_graph import SearchGraph
+
 #: Places beyond k that are candidates: products of half precision may have them in another order.
 SPARE = 12
 
 
 class ResidentMap:
-    """Searches the vectors of a FAISS index, by inner product, on a GPU.
+    """Searches descriptors, by inner product, on a GPU.
 
     Products of half precision choose the candidates, float32 ones of the same vectors their order:
-    similarities differ from the index's by what rounding its vectors costs, some 1e-5.
+    similarities differ from the map's by what rounding its vectors costs, some 1e-5.
 
     Args:
-        index: which can reconstruct its vectors.
+        blocks: the number of the first, and (n, P) descriptors, of some places after the others.
+        shape: N places and P dimensions.
         device: where they are kept, two bytes a number.
     """
 
-    def __init__(self, index: faiss.Index, device: torch.device) -> None:
-        self._vectors = torch.empty((index.ntotal, index.d), dtype=torch.float16, device=device)
-        for start in range(0, index.ntotal, BLOCK):
-            block = index.reconstruct_n(start, min(BLOCK, index.ntotal - start))
+    def __init__(
+        self,
+        blocks: Iterable[tuple[int, NDArray[np.float32]]],
+        shape: tuple[int, int],
+        device: torch.device,
+    ) -> None:
+        self._vectors = torch.empty(shape, dtype=torch.float16, device=device)
+        for start, block in blocks:
             self._vectors[start : start + len(block)] = torch.from_numpy(block).to(device)
+        self._graph: tuple[int, SearchGraph] | None = None  # of the k used last
 
     @torch.inference_mode()
     def search(
         self, descriptors: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the (M, k) similarities, falling, and numbers of the vectors nearest to (M, P) ones."""
+        device = self._vectors.device
+        if len(descriptors) == 1 and device.type == "cuda":
+            if self._graph is None or self._graph[0] != k:
+                search = partial(self._nearest, k=k)
+                self._graph = k, SearchGraph(search, self._vectors.shape[1], device)
+            return self._graph[1](descriptors)
+        similarities, numbers = self._nearest(torch.from_numpy(descriptors).to(device), k)
+        return similarities.cpu().numpy(), numbers.cpu().numpy()
+
+    def _nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         count = len(self._vectors)
-        queries = torch.from_numpy(descriptors).to(self._vectors.device)
         rough = F.linear(queries.half(), self._vectors).topk(min(k + SPARE, count), dim=1).indices
         exact = (self._vectors[rough].float() @ queries[..., None])[..., 0]
         similarities, order = exact.topk(min(k, count), dim=1)
-        return similarities.cpu().numpy(), rough.gather(1, order).cpu().numpy()
+        return similarities, rough.gather(1, order)
 
     @torch.inference_mode()
     def similarities(self, descriptor: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -51,7 +70,7 @@ class ResidentMap:
         return np.asarray((vectors.float() @ query).cpu().numpy(), np.float32)
 
 
-def fits(index: faiss.Index, device: torch.device) -> bool:
-    """Tell whether the vectors take at most half of what is free on a GPU."""
+def fits(shape: tuple[int, int], device: torch.device) -> bool:
+    """Tell whether N descriptors of P dimensions take at most half of what is free on a GPU."""
     free, _ = torch.cuda.mem_get_info(device)
-    return 2 * index.ntotal * index.d <= free / 2
+    return 2 * math.prod(shape) <= free / 2

@@ -86,31 +86,37 @@ class SequenceFilter:
         self._pose: Pose | None = None  # up to which motion has been passed on
         self._stop: Pose | None = None  # where it last moved to,
         self._still = 0.0  # and the seconds since
+        self._entering, self._evidence = 0.0, 0.0  # share of what is lost; worth of the image to come
 
-    def step(self, stamp: int, pose: Pose | None, places: Places, look: Look) -> Hypotheses:
-        """Take one image and return where the robot may be now.
+    def predict(self, stamp: int, pose: Pose | None) -> None:
+        """Pass on what is known to the time of an image.
 
         Args:
             stamp: of the image, nanoseconds.
             pose: by odometry at that time, where it is known.
-            places: (k,) retrieved for the image.
-            look: for the scores of the places followed.
         """
         seconds = 0.0 if self._stamp is None else (stamp - self._stamp) / 1e9
         if self._stamp is None or not 0 <= seconds <= FORGET:
             self.reset()
             self._pose = self._stop = pose
-            self._enter(places, ON_MAP)
-            evidence = 1.0
+            self._entering, self._evidence = ON_MAP, 1.0
         else:
-            evidence = min(1.0, seconds / self._dynamics.look)
-            evidence *= self._move(seconds, pose)
+            self._evidence = min(1.0, seconds / self._dynamics.look) * self._move(seconds, pose)
             stay = math.exp(-self._dynamics.leave * seconds)
             self._lost += (1 - stay) * float(self._weights.sum())
             self._weights = self._weights * stay
-            self._enter(places, 1 - math.exp(-self._dynamics.enter * seconds))
-        self._update(evidence, look)
+            self._entering = 1 - math.exp(-self._dynamics.enter * seconds)
         self._stamp = stamp
+
+    def update(self, places: Places, look: Look) -> Hypotheses:
+        """Take the image that was predicted for and return where the robot may be now.
+
+        Args:
+            places: (k,) retrieved for the image.
+            look: for the scores of the places followed.
+        """
+        self._enter(places, self._entering)
+        self._weigh(self._evidence, look)
         return self._hypotheses()
 
     def _move(self, seconds: float, pose: Pose | None) -> float:
@@ -173,7 +179,7 @@ class SequenceFilter:
         self._places, first = np.unique(places, return_inverse=True)
         self._weights = np.bincount(first, weights, len(self._places)).astype(np.float64)
 
-    def _update(self, evidence: float, look: Look) -> None:
+    def _weigh(self, evidence: float, look: Look) -> None:
         """Weigh what was predicted by what is seen."""
         odds = (look(self._places) - self._dynamics.lost_score) * self._dynamics.sharpness
         logits = np.log(self._weights.clip(1e-300)) + evidence * odds

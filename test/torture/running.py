@@ -143,9 +143,13 @@ def running_node(
 
 
 def start(
-    log: Path, parameters: Mapping[str, object], namespace: str = "", audit: Path | None = None
+    log: Path,
+    parameters: Mapping[str, object],
+    namespace: str = "",
+    audit: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a node; its output is appended to the log."""
+    """Start a node, with more in its environment where given; its output is appended to the log."""
     module = ["vpr_ros.node"] if audit is None else ["test.torture.audited_node", str(audit)]
     arguments = [f"{name}:={_yaml(value)}" for name, value in parameters.items()]
     words = [word for argument in arguments for word in ("-p", argument)]
@@ -155,7 +159,7 @@ def start(
             [sys.executable, "-m", *module, "--ros-args", *words],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ.copy(),
+            env={**os.environ, **(environment or {})},
         )
 
 

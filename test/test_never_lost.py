@@ -1,0 +1,142 @@
+"""A map is never lost: killed, without room, or written twice at once, it is the old one or the new one."""
+
+import errno
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from test.as_command import ENVIRONMENT, ROOT, check_refusal
+from test.killing_maps import add, build, session_of
+from test.small_maps import in_a_row, rows_at, some_map
+from vpr_ros import atomic_folder
+from vpr_ros.atomic_folder import leftovers
+from vpr_ros.errors import InputError
+from vpr_ros.place_map import open_map
+
+KILLS = 204
+
+
+def names(folder):
+    return sorted(each.name for each in folder.iterdir())
+
+
+def test_killed_at_any_time_the_old_map_or_the_new_one_opens(tmp_path):
+    """At 204 random times of building, merging and adding, and at every call that changes the disk."""
+    done = subprocess.run(
+        [sys.executable, "-m", "test.killing_maps", str(tmp_path), str(KILLS)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    came = json.loads(done.stdout)
+    at_random = [each for how, each in came.items() if "every call" not in how]
+    assert sum(each["old"] + each["new"] for each in at_random) == KILLS
+    for what in ("old", "new", "left over"):
+        assert sum(each[what] for each in at_random) > 20
+    for change in ("build", "merge", "add"):
+        at_every_call = came[f"{change}, every call"]
+        assert at_every_call["old"] > 20  # most of the work is done before the names change
+        assert at_every_call["new"] > 5
+        assert at_every_call["left over"] > 20
+
+
+# --- twice at once
+
+
+def test_a_second_writer_is_refused_and_the_first_one_goes_on(tmp_path, monkeypatch):
+    folder = tmp_path / "map"
+    build(folder, "old")
+    put, told = atomic_folder._put, []
+
+    def second(*names):
+        for change in (build, add):
+            with pytest.raises(InputError, match=rf"map: is being written by .*process {os.getpid()} on"):
+                change(folder, "second")
+            told.append(change)
+        put(*names)
+
+    monkeypatch.setattr(atomic_folder, "_put", second)
+    build(folder, "first")
+    assert told == [build, add]
+    assert session_of(folder) == "first"
+    assert names(tmp_path) == ["map"]
+
+
+def test_what_was_read_to_be_changed_is_not_changed_by_another(tmp_path, monkeypatch):
+    """A drive added while another is being added would be lost."""
+    folder = tmp_path / "map"
+    build(folder, "old")
+    opened = open_map
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr("vpr_ros.map_verify.open_map", opened)
+        with pytest.raises(InputError, match="map: is being written by"):
+            add(folder, "second")
+        return opened(*arguments)
+
+    monkeypatch.setattr("vpr_ros.map_verify.open_map", meanwhile)
+    add(folder, "first")
+    assert session_of(folder) == "first"
+
+
+# --- no room
+
+
+def limited(kilobytes, line, cwd):
+    """Call training/map.py where no file may be larger."""
+    command = f"ulimit -f {kilobytes}; exec {shlex.quote(sys.executable)} {ROOT}/training/map.py {line}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("kilobytes", [40, 70], ids=["places", "index"])
+def test_without_room_a_merge_is_told_in_one_line_and_leaves_the_old_map(tmp_path, kilobytes):
+    """The table of the places is the first that there is no room for, or the index."""
+    build(tmp_path / "map", "old")
+    some_map(tmp_path / "other", rows_at(in_a_row(300, 2.0, north=50.0), "other"), dimension=32)
+    before = {each.name: each.read_bytes() for each in (tmp_path / "map").iterdir()}
+    said = limited(kilobytes, "merge map other --out map", tmp_path)
+    check_refusal(*said, tmp_path / "map", "MB of it were written", "MB are free", "nothing was changed")
+    assert {each.name: each.read_bytes() for each in (tmp_path / "map").iterdir()} == before
+    assert names(tmp_path) == ["map", "other"]
+
+
+@pytest.mark.parametrize("call", ["numpy.save", "os.fsync", "vpr_ros.map_writer.write_manifest"])
+def test_a_disk_that_is_full_anywhere_leaves_the_old_map(tmp_path, monkeypatch, call):
+    build(tmp_path / "map", "old")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(call, full)
+        for change in (build, add):
+            with pytest.raises(OSError, match=r"No space left on device: .* MB of it were written") as caught:
+                change(tmp_path / "map", "new")
+            assert caught.value.filename == str(tmp_path / "map")
+    assert session_of(tmp_path / "map") == "old"
+    assert names(tmp_path) == ["map"]
+    assert leftovers(tmp_path / "map") == []
+
+
+# --- links
+
+
+def test_what_a_link_points_to_is_changed(tmp_path):
+    build(tmp_path / "monday", "old")
+    (tmp_path / "map").symlink_to("monday", target_is_directory=True)
+    for session, change in (("new", build), ("newer", add)):
+        change(tmp_path / "map", session)
+        assert session_of(tmp_path / "monday") == session
+        assert (tmp_path / "map").is_symlink()
+    assert names(tmp_path) == ["map", "monday"]

@@ -1,0 +1,55 @@
+"""A drive on its way into a map that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from training.build_map import PICTURE_WIDTH, small_jpeg
+from vpr_ros.batches import encode_table
+from vpr_ros.encoder import DEFAULT_WEIGHTS, Encoder, load_encoder
+from vpr_ros.engine import Engine, choose_device
+from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.map_edit import check_encoder
+from vpr_ros.map_shards import Shards, plan_of, shards_beside
+from vpr_ros.place_map import PlaceMap
+
+
+def open_encoder(weights: Path | None, place_map: PlaceMap) -> Encoder:
+    """Open weights, those that ship where none are named; raises InputError for others than the map's."""
+    weights = weights or DEFAULT_WEIGHTS
+    encoder = load_encoder(weights)
+    check_encoder(weights, encoder.fingerprint(), place_map)
+    return encoder
+
+
+@contextmanager
+def encoded_beside(
+    folder: Path,
+    place_map: PlaceMap,
+    encoder: Encoder,
+    images: GeotaggedImages,
+    data: Path | list[Path],
+    device: str,
+) -> Iterator[Shards]:
+    """Yield a drive, encoded; what was encoded before an interruption is not encoded again.
+
+    Args:
+        folder: of the map, beside which it lies until it is in it.
+        place_map: the map; of a drive pictures are kept where it has some.
+        encoder: of the map.
+        images: of the drive.
+        data: where they are from.
+        device: auto, cuda or cpu.
+    """
+    engine = Engine(encoder, choose_device(device))
+    width, picture = (PICTURE_WIDTH, small_jpeg) if place_map.pictures is not None else (0, None)
+    plan = plan_of(engine.fingerprint, images.rows, [data] if isinstance(data, Path) else data, width)
+    with shards_beside(folder, images.rows, engine.dimension, plan) as shards:
+        windows = shards.missing()
+        batches = encode_table(engine, images, windows, picture, "encoding the drive", quiet=not windows)
+        with closing(batches) as encoded:
+            for window, part in zip(windows, encoded, strict=True):
+                shards.write(window, part)
+        yield shards
