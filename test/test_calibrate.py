@@ -28,6 +28,8 @@ def _encoding_once():
     known = {}
 
     def encode(engine, images):
+        if not images:
+            return whole(engine, images)
         for image in images:
             if (engine.fingerprint, image.tobytes()) not in known:
                 (known[engine.fingerprint, image.tobytes()],) = whole(engine, [image])
