@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test.small_maps import in_a_row, rows_at, some_map, unit
 from test.test_map_index import KINDS, filled
 from vpr_ros import map_search
+from vpr_ros import place_map as place_map_module
 from vpr_ros.errors import InputError
 from vpr_ros.index_file import write_index
 from vpr_ros.map_index import inner, set_effort
@@ -76,8 +77,10 @@ def test_among_some_places_as_the_whole_ranking_without_the_others(
 @pytest.mark.parametrize("within", [None, 1, 5, 80, 500, COUNT])
 @pytest.mark.parametrize("k", [1, 20, 300, 1000])
 @pytest.mark.parametrize("index", KINDS)
-def test_no_place_is_none_and_none_comes_twice(maps, index, k, within):
+def test_no_place_is_none_and_none_comes_twice(maps, monkeypatch, index, k, within):
     """Though inverted lists hold few places each, and a graph does not lead everywhere."""
+    monkeypatch.setattr(place_map_module, "FEW", 50)
+    monkeypatch.setattr(map_search, "COMPARED", 100)
     place_map = maps(index)
     set_effort(place_map.index, 1)
     chosen = None if within is None else np.random.default_rng(3).choice(COUNT, within, replace=False)

@@ -231,6 +231,38 @@ def test_a_picture_that_is_none_is_none(tmp_path):
     assert opened.image(1) is not None
 
 
+@pytest.mark.parametrize("index", ["flat", "IVF4,PQ8", "HNSW4", "First4,IVF4,SQ8"])
+@pytest.mark.parametrize("stored", ["none", "int8"])
+def test_a_large_map_answers_as_a_small_one(tmp_path, monkeypatch, index, stored):
+    """Its files are memory-mapped where they are large; here all are."""
+    build(tmp_path / "map", count=300, pictures=False, index=index, stored=stored)
+    small = open_map(tmp_path / "map")
+    monkeypatch.setattr("vpr_ros.map_manifest.SUMMED_AT_OPEN", 10)
+    asked = unit(np.random.default_rng(9), 5, 8)
+    for memory_mapped in (True, False):
+        large = open_map(tmp_path / "map", memory_mapped=memory_mapped)
+        assert isinstance(large.places, np.memmap) == memory_mapped
+        for within in (None, np.arange(20, 90)):
+            for expected, found in zip(
+                small.search(asked, 7, within), large.search(asked, 7, within), strict=True
+            ):
+                assert np.array_equal(expected, found)
+        assert np.array_equal(small.enu, large.enu)
+        assert small.spacing == large.spacing
+        places = np.array([3, 299, 3])
+        assert np.array_equal(small.scores(asked[0], places), large.scores(asked[0], places))
+        assert np.array_equal(small.descriptors(places), large.descriptors(places))
+
+
+@pytest.mark.parametrize("centre", [np.zeros(7, np.float32), np.zeros(8), np.zeros((1, 8), np.float32)])
+def test_a_centre_of_another_shape(folder, tmp_path, centre):
+    np.save(tmp_path / "centre.npy", centre)
+    replace_file(folder, "centre.npy", (tmp_path / "centre.npy").read_bytes())
+    opened = open_map(folder)
+    with pytest.raises(InputError, match=r"centre\.npy.*build the map again"):
+        opened.scores(unit(np.random.default_rng(0), 1, 8)[0], np.arange(3))
+
+
 # --- refusals
 
 

@@ -21,7 +21,9 @@ _COUNT_AT, _NUMBERS = 8, 8
 #: Bytes that a file may always announce for one vector: 4096 times 4096 numbers of a rotation, four times.
 LEAST_LIMIT = 1 << 28
 #: Tables for distances, which are made anew at every start.
-_NO_TABLES = faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE | faiss.IO_FLAG_PQ_SKIP_SDC_TABLE
+_NO_TABLES = faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE | getattr(faiss, "IO_FLAG_PQ_SKIP_SDC_TABLE", 0)
+#: What Ubuntu's FAISS, 1.7, has not: it reads all into memory, and believes what a file announces.
+_MAPS, _LIMITS = hasattr(faiss, "ZeroCopyIOReader"), hasattr(faiss, "set_deserialization_loop_limit")
 _limits = Lock()
 
 
@@ -38,7 +40,7 @@ def read_index(file: Path, mapped: bool) -> faiss.Index:
     flags = faiss.IO_FLAG_ONDISK_SAME_DIR | _NO_TABLES
     size = file.stat().st_size
     try:
-        held = np.memmap(file, np.uint8, mode="r") if mapped else None
+        held = np.memmap(file, np.uint8, mode="r") if mapped and _MAPS else None
         if held is None:
             reader = faiss.BufferedIOReader(faiss.FileIOReader(str(file)))
         else:  # not FAISS's own mapping, which reads beyond the end of a file that is cut
@@ -97,6 +99,9 @@ class FlatIndexWriter:
 @contextmanager
 def _limited(size: int) -> Iterator[None]:
     """Have FAISS refuse what announces more than a file of that many bytes can hold."""
+    if not _LIMITS:
+        yield
+        return
     with _limits:  # they are FAISS's, not a thread's
         before = faiss.get_deserialization_loop_limit(), faiss.get_deserialization_vector_byte_limit()
         faiss.set_deserialization_loop_limit(size)

@@ -1,4 +1,4 @@
-"""FAISS indices over the descriptors of a map: which one, trained on what, opened how.
+"""FAISS indices over the descriptors of a map: which one, trained on what, holding what.
 
 All compare by inner product. They are of the kinds whose descriptors can be had back, and that stand in one
 file: what a search among some places, a merge and the check of a foreign file rest on.

@@ -228,7 +228,7 @@ def _rerank(rerank: int | None, kind: Kind | None, index: faiss.Index) -> int:
         raise InputError(f"rerank {rerank}: no descriptors are stored to rank by: choose --stored int8")
     if rerank is not None and rerank < 0:
         raise InputError(f"rerank {rerank}: expected 0 or more candidates")
-    if kind is None or is_flat(index):
+    if kind is None or keeps_descriptors(index):
         return 0
     return RERANK if rerank is None else rerank
 

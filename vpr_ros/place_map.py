@@ -42,8 +42,8 @@ from vpr_ros.stored_descriptors import DescriptorFile
 logger = logging.getLogger(__name__)
 
 Places = NDArray[np.int64]
-#: Places that are looked at at a time.
-BLOCK = 8192
+#: Places that are looked at at a time; those among which a search compares with each.
+BLOCK, FEW = 8192, 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +141,8 @@ class PlaceMap:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         if self._is_flat and chosen is None:  # the shortest way for a small map
             similarities, places = self.index.search(queries, k)
+        elif chosen is not None and count <= FEW:
+            return compare(lambda some: self._products(queries, some), len(queries), chosen, k)
         else:
             rough = min(max(k, self.manifest.rerank), count)
             similarities, places = nearest(self.index, queries, rough, chosen)
@@ -209,7 +211,7 @@ class PlaceMap:
 
     @cached_property
     def _ranks_again(self) -> bool:
-        return self.stored is not None and self.manifest.rerank > 0 and not self._is_flat
+        return self.stored is not None and self.manifest.rerank > 0 and not keeps_descriptors(self.index)
 
     @cached_property
     def _centre(self) -> NDArray[np.float32]:
