@@ -19,12 +19,12 @@ from torch import nn
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from vpr_ros.bench_street import DATUM, street
 from vpr_ros.camera_image import BGR, CameraImage
 from vpr_ros.command import run
 from vpr_ros.encoder import Architecture, Encoder, load_encoder
 from vpr_ros.engine import Engine, choose_device
-from vpr_ros.geodesy import Datum, to_geodetic
-from vpr_ros.geotagged import Image, make_rows
+from vpr_ros.geotagged import Image
 from vpr_ros.localiser import Answer, Localiser, Settings
 from vpr_ros.map_manifest import Manifest, Spread
 from vpr_ros.metrics import percentiles
@@ -35,9 +35,6 @@ from vpr_ros.place_map import PlaceMap
 IMAGES = 16
 WARM_UP = 5
 SECOND = 10**9
-#: Places that are made at a time.
-BLOCK = 8192
-DATUM = Datum(52.0, 5.0, 0.0)
 #: Without ROS the rest can be timed all the same.
 MESSAGES = find_spec("sensor_msgs") is not None
 #: p50, p95 and p99 in milliseconds.
@@ -204,16 +201,9 @@ def random_encoder(trunk: str, dimension: int) -> Encoder:
 
 
 def _random_map(places: int, engine: Engine, images: list[Image]) -> PlaceMap:
-    """Return a map of a street of places that all look different, the first of them like these images."""
+    descriptors, rows = street(engine, [image[..., ::-1] for image in images], places)
     index = faiss.IndexFlatIP(engine.dimension)
-    for image in images:
-        index.add(engine.encode([image[..., ::-1]]))
-    for start in range(len(images), places, BLOCK):
-        block = torch.randn(min(BLOCK, places - start), engine.dimension)
-        index.add(nn.functional.normalize(block, dim=1).numpy())
-    enu = np.column_stack([np.arange(places, dtype=float), np.zeros(places), np.zeros(places)])
-    latitude, longitude, altitude = to_geodetic(enu, DATUM).T
-    rows = make_rows("bench", latitude=latitude, longitude=longitude, altitude=altitude)
+    index.add(descriptors)
     spread = Spread(0.0, engine.dimension**-0.5)
     manifest = Manifest(engine.fingerprint, engine.dimension, places, DATUM, 2.0, spread, 1.0)
     return PlaceMap(Path("bench"), manifest, index, rows)

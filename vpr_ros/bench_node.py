@@ -26,12 +26,13 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
+from vpr_ros.bench_street import street
 from vpr_ros.bench_traffic import Stream, echo, send
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
-from vpr_ros.engine import choose_device
+from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
-from vpr_ros.geotagged import Image, make_rows
+from vpr_ros.geotagged import Image
 from vpr_ros.health import FATES
 from vpr_ros.map_writer import InMemory, write_map
 from vpr_ros.messages import stamp_to_ns
@@ -70,7 +71,7 @@ def bench_node(
     and back; and the bare forward pass of the encoder, in float32.
 
     Args:
-        map: Folder of the map; without it, one of random descriptors is made.
+        map: Folder of the map; without it one is made, which knows the images; all other places are random.
         places: Of the map that is made.
         weights: Weights file of the node.
         device: auto, cuda or cpu.
@@ -111,7 +112,8 @@ def bench_node(
                 figures[f"{name}_age_ms"] = listener.ages(sent)
                 figures[f"{name}_lost"] = len(sent) - listener.heard(sent)
         if map is None:
-            map = _random_map(scratch / "map", weights, places)  # noqa: A001
+            engine = Engine(load_encoder(weights), choose_device(device))
+            map = _street_map(scratch / "map", engine, pictures, places)  # noqa: A001
         parameters: dict[str, object] = {
             "map": map.resolve(),
             "weights": weights.resolve(),
@@ -213,20 +215,10 @@ def _forward_ms(weights: Path, device: str, picture: Image) -> dict[str, float |
     return percentiles(taken[10:])
 
 
-def _random_map(folder: Path, weights: Path, places: int) -> Path:
-    """Write a map of places 1 m apart whose descriptors are random."""
-    encoder = load_encoder(weights)
-    rng = np.random.default_rng(0)
-    source = InMemory(encoder.dimension)
-    for first in range(0, places, 10_000):  # a part at a time: float64 of all would be large
-        count = min(10_000, places - first)
-        descriptors = rng.normal(size=(count, encoder.dimension)).astype(np.float32)
-        descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-        north = np.arange(first, first + count) / 111_200
-        nothing = np.zeros(count)
-        rows = make_rows("bench", latitude=48 + north, longitude=nothing, altitude=nothing, heading=nothing)
-        source.add(descriptors, rows)
-    write_map(folder, source, encoder.fingerprint(), geotag_std=1.0, index="flat", progress=False)
+def _street_map(folder: Path, engine: Engine, pictures: list[Image], places: int) -> Path:
+    source = InMemory(engine.dimension)
+    source.add(*street(engine, pictures, places))
+    write_map(folder, source, engine.fingerprint, geotag_std=1.0, index="flat", progress=False)
     return folder
 
 
