@@ -280,7 +280,7 @@ def test_the_corridor_through_the_node(tmp_path: Path) -> None:
 
     corridor = SHARED / "data" / "corridor"
     build_map(corridor, tmp_path / "map", session="ref")
-    options = {"session": "query", "through_node": True, "rate": 5.0}
+    options = {"session": "query", "through_node": True, "rate": 10.0}
     paths = {"map": tmp_path / "map", "weights": DEFAULT_WEIGHTS}
     run_replay(paths, corridor, tmp_path / "out", **options)
 
