@@ -36,6 +36,9 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "odometry", default_value="odometry", description="Odometry topic, taken with use_odometry"
             ),
+            DeclareLaunchArgument(
+                "prior", default_value="prior", description="NavSatFix topic, taken with use_prior"
+            ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
             DeclareLaunchArgument(
                 "params_file", default_value=parameters, description="YAML file with the node's parameters"
@@ -93,6 +96,7 @@ def _node(context: LaunchContext) -> list[Node]:
                 ("image", value("image")),
                 ("image/compressed", f"{value('image')}/compressed"),
                 ("odometry", value("odometry")),
+                ("prior", value("prior")),
             ],
             arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
         )

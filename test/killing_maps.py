@@ -1,11 +1,14 @@
-"""Maps whose writers are killed: `python -m test.killing_maps FOLDER KILLS`; prints what came of it as JSON.
+"""Maps whose writers are killed: `python -m test.killing_maps FOLDER KILLS STRIDE SEED`.
 
-The writers are forked from a process that has loaded everything, PyTorch excepted.
+They are killed KILLS times at random, and before or after each STRIDE-th call that changes the disk; what
+came of it is printed as JSON. The writers are forked from a process that has loaded everything, PyTorch
+excepted.
 """
 
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -16,6 +19,7 @@ from threading import RLock
 import numpy as np
 from tqdm import tqdm
 
+from test.as_command import ENVIRONMENT, ROOT
 from test.mortal import in_a_child, killed_at
 from test.small_maps import FINGERPRINT, in_a_row, rows_at, unit
 from training import map as command
@@ -30,6 +34,21 @@ from vpr_ros.place_map import open_map
 PLACES, DIMENSION = 300, 32
 #: Drives that take each other's place.
 DRIVES = ("monday", "tuesday")
+
+
+def kill_writers(folder, kills, stride, seed=0):
+    """Have writers of maps in a folder killed in another process; return what came of it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "test.killing_maps", *map(str, (folder, kills, stride, seed))],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def drive(session):
@@ -59,7 +78,7 @@ def add(folder, session):
 def session_of(folder):
     """Return the session of a map after looking at all of it."""
     opened = open_map(folder, FINGERPRINT)
-    (session,) = set(opened.places["session"].tolist())
+    (session,) = set(opened.rows()["session"].tolist())
     assert len(opened) == PLACES
     assert damaged(opened.folder, opened.manifest) == []
     assert opened.pictures.read(7) == f"{session} 7 ".encode() * 10
@@ -113,11 +132,11 @@ def killed_after(seconds, do):
     return True
 
 
-def main(folder, kills):
+def main(folder, kills, stride, seed):
     sys.stdout = sys.stderr  # what the changes say
     os.fsync = os.fstat  # a killed process loses nothing that it wrote
     tqdm.set_lock(RLock())  # its own is one for all that are forked: killed, its holder blocks the others
-    exchange, generator = atomic_folder._exchange, np.random.default_rng(0)
+    exchange, generator = atomic_folder._exchange, np.random.default_rng(seed)
     came = {}
     for change in (build, merge, add):
         for swap in (exchange, lambda *_: False):
@@ -125,10 +144,10 @@ def main(folder, kills):
             how = f"{change.__name__}, {'one step' if swap is exchange else 'two renames'}"
             came[how] = at_random(folder / how / "map", change, kills // 6, generator)
         atomic_folder._exchange = exchange
-        steps = [partial(killed_at, step) for step in range(1, 1000)]
-        came[f"{change.__name__}, every call"] = torment(folder / change.__name__ / "map", change, steps)
+        steps = [partial(killed_at, step) for step in range(1, 1000, stride)]
+        came[f"{change.__name__}, at calls"] = torment(folder / change.__name__ / "map", change, steps)
     print(json.dumps(came), file=sys.__stdout__)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

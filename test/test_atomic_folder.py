@@ -122,8 +122,8 @@ def test_killed_at_every_step_it_leaves_the_old_one_or_the_new_one(tmp_path, swa
 def test_killed_again_and_again_the_last_whole_one_stays(tmp_path):
     folder = tmp_path / "folder"
     put(folder, "old")
-    for first in range(1, 80, 19):
-        for second in range(1, 80, 19):
+    for first in range(1, 80, 26):
+        for second in range(1, 80, 26):
             put(folder, "old")
             died = die_at(folder, first), die_at(folder, second)
             assert content(standing(folder)) in ("old", "new")

@@ -690,6 +690,18 @@ def test_raw_images_with_and_without_padding(tmp_path, form, padding, encoding, 
     shot = raw(1.5, encoding, 5, 7, padded.shape[1], padded.tobytes())
     images = read_bag(FORMS[form](tmp_path, [fix(1, east(1)), fix(2, east(2)), shot]))
     assert np.array_equal(images.read(0), expected)
+    undecoded = images.undecoded(0)
+    assert undecoded.data is None
+    assert np.array_equal(undecoded.rgb(), expected)
+
+
+def test_compressed_images_are_handed_out_as_they_were_recorded(bags):
+    for bag in bags.values():
+        images = read_bag(bag, spacing=0.0)
+        for row in (5, 0, 6):
+            undecoded = images.undecoded(row)
+            assert bytes(undecoded.data) == image(0, row).fields["data"].tobytes()
+            assert np.array_equal(undecoded.rgb(), images.read(row))
 
 
 UNREADABLE = {

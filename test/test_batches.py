@@ -4,17 +4,22 @@ import logging
 import threading
 from contextlib import closing
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from test.conftest import texture
 from test.sharing import rows_at
+from vpr_ros import batches as module
 from vpr_ros.batches import BATCH, WAITING, encode_table, reading_threads, windows_of
 from vpr_ros.encoder import Architecture, Encoder
 from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError
-from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.geotagged import GeotaggedImages, Undecoded, join
+from vpr_ros.gpu_jpeg import JpegDecoder
+from vpr_ros.pixels import compress, rgb_from_file
+from vpr_ros.small_picture import small_jpeg
 
 SIZE = BATCH["cpu"]
 
@@ -76,11 +81,11 @@ def test_windows_cover_every_row_once():
 def test_windows_come_in_order_with_their_descriptors_and_pictures(encoder, engine, batches):
     images = table(2 * SIZE + 3)
     windows = windows_of(len(images), SIZE + 1)
-    encoded = encode_all(engine, images, windows, lambda image: image[0, 0].tobytes())
+    encoded = encode_all(engine, images, windows, 40)
     assert [part.rows.tolist() for part in encoded] == [list(window) for window in windows]
     check_descriptors(encoder, images, encoded)
     pictures = [picture for part in encoded for picture in part.pictures]
-    assert pictures == [images.read(row)[0, 0].tobytes() for row in range(len(images))]
+    assert pictures == [small_jpeg(images.read(row), 40) for row in range(len(images))]
     # a window's images are not encoded with those of the next
     assert [len(batch) for batch in batches if batch] == [SIZE, 1, SIZE, 1, 1]
 
@@ -135,6 +140,92 @@ def test_what_does_not_decode_is_left_out_by_name(encoder, engine, caplog):
     assert len(said) == 6
     assert "image 0 is no image" in said[0]
     assert "2000x20" in said[2]
+
+
+# --- JPEGs that a GPU decodes, for which the CPU stands
+
+
+class Decoder(JpegDecoder):
+    """Decodes on the CPU, and notes how many at a time; fails where it is told to."""
+
+    def __init__(self):
+        super().__init__(torch.device("cpu"), 64)
+        self.numbers, self.fails = [], False
+
+    def planes(self, files):
+        if len(files[0]) < 1000:  # its own first one
+            return super().planes(files)
+        self.numbers.append(len(files))
+        if self.fails:
+            raise RuntimeError("Failed to decode batch: 3")
+        return super().planes(files)
+
+
+@pytest.fixture
+def decoder(engine):
+    engine.jpeg = Decoder()
+    return engine.jpeg
+
+
+def stored(count, suffix=lambda row: ".jpg", size=lambda row: (128, 160), missing=()):
+    """Return a table of image files."""
+
+    def fetch(row):
+        image = cv2.GaussianBlur(texture(row, *size(row)), (0, 0), 3)
+        data = compress(image, suffix(row))
+
+        def rgb():
+            if row in missing:
+                raise InputError(f"image {row} is no image")
+            return rgb_from_file(data)
+
+        return Undecoded(rgb, data)
+
+    rows = rows_at([(row, 0) for row in range(count)])
+    return GeotaggedImages(rows, lambda row: fetch(row).rgb(), fetch)
+
+
+def test_jpegs_are_decoded_where_they_are_encoded(encoder, engine, decoder):
+    count = 3 * SIZE
+    images = stored(count, lambda row: ".png" if row % 3 == 2 else ".jpg")
+    (encoded,) = encode_all(engine, images, None, 40)
+    assert decoder.numbers == [SIZE, SIZE]
+    assert encoded.rows.tolist() == list(range(count))
+    (expected,) = encode_all(Engine(encoder, torch.device("cpu")), images, None, 40)
+    cosines = (encoded.descriptors * expected.descriptors).sum(axis=1)
+    assert (cosines > 0.999).all()  # the stand-in's colours are not repeated
+    np.testing.assert_allclose(cosines[2::3], 1, atol=1e-6)
+    for here, there in zip(expected.pictures, encoded.pictures, strict=True):
+        assert np.abs(rgb_from_file(here).astype(int) - rgb_from_file(there)).mean() < 4
+
+
+def test_a_batch_that_a_gpu_does_not_decode_is_the_processors(encoder, engine, decoder, caplog):
+    decoder.fails = True
+    images = stored(SIZE + 2, missing=(3,))
+    (encoded,) = encode_all(engine, images, None, 40)
+    assert decoder.numbers == [SIZE, 2]
+    (expected,) = encode_all(Engine(encoder, torch.device("cpu")), images, None, 40)
+    assert encoded.rows.tolist() == expected.rows.tolist() == [0, 1, 2, *range(4, SIZE + 2)]
+    np.testing.assert_allclose(encoded.descriptors, expected.descriptors, atol=1e-5)
+    assert encoded.pictures == expected.pictures
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2  # by each of the two
+    assert all("image 3 is no image" in each for each in said)
+
+
+def test_what_is_no_image_is_left_out_on_a_gpu_too(engine, decoder, caplog):
+    images = stored(4, lambda row: ".png" if row == 1 else ".jpg", missing=(1,))
+    wide = stored(4, size=lambda row: (20, 2000) if row == 2 else (128, 160))
+    (encoded,) = encode_all(engine, join([images, wide]))
+    assert encoded.rows.tolist() == [0, 2, 3, 4, 5, 7]
+    assert encoded.pictures == []
+    assert ["image 1 is no image" in caplog.text, "2000x20" in caplog.text] == [True, True]
+
+
+def test_of_large_images_fewer_are_decoded_together(engine, decoder, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PIXELS", 3 * 128 * 160)
+    encode_all(engine, stored(SIZE))
+    assert decoder.numbers == [3, 3, 2]
 
 
 def test_a_mistake_of_the_program_is_not_taken_for_a_bad_image(engine):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from test.as_command import ENVIRONMENT, ROOT, check_refusal
+from test.as_command import ENVIRONMENT, check_refusal
 from test.conftest import write_image_folder
+from test.killing_builds import kill_builds
 from training.build_map import build_map
 from vpr_ros import map_shards
 from vpr_ros.encoder import load_encoder
@@ -179,22 +180,9 @@ def test_an_index_that_cannot_be_is_refused_before_the_work(call, stopped, monke
     assert sorted(building_folder(stopped).iterdir()) == before
 
 
-def test_killed_anywhere_it_leaves_a_map_and_goes_on(drive, weights, tmp_path):
-    """Real processes: at each step that changes the disk, and at any other moment."""
-    old = write_image_folder(tmp_path / "old", 5)
-    twelve = write_image_folder(tmp_path / "twelve", 12)
-    (tmp_path / "maps").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "test.killing_builds", twelve, old, tmp_path / "maps", weights],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+def test_killed_anywhere_it_leaves_a_map_and_goes_on(weights, tmp_path):
+    """Real processes; in many more ways in torture/test_map_kills.py."""
+    kill_builds(tmp_path, weights, kills=4, stride=4)
 
 
 # --- several processes
@@ -288,7 +276,7 @@ def test_one_that_fails_ends_all_with_one_line(start, tmp_path):
 
 
 @several
-def test_an_interrupt_of_all_is_told_once_and_they_go_on(start, whole, tmp_path):
+def test_an_interrupt_of_all_is_told_once_and_gone_on_with(start, whole, drive, weights, tmp_path):
     change = SECOND.format(rank=0, event="os.killpg(0, 2)")
     process = start(change, devices=2)
     output, errors = process.communicate(timeout=120)
@@ -296,8 +284,7 @@ def test_an_interrupt_of_all_is_told_once_and_they_go_on(start, whole, tmp_path)
     assert "Traceback" not in errors
     assert errors.count("interrupted") == 1
     assert errors.count("the same command goes on") == 1
-    process = start(devices=2)
-    assert process.communicate(timeout=120)[0] == f"{tmp_path / 'map'}: 17 places of 22 images\n"
+    build_map(drive, tmp_path / "map", weights, device="cpu")
     check_same(tmp_path / "map", whole)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from test.as_command import ENVIRONMENT, ROOT, check_refusal, script
 from test.conftest import DATUM, texture, write_image_folder
-from training.build_map import PICTURE_WIDTH, build_map, shrink
+from training.build_map import build_map
 from training.evaluate import NS, evaluate
 from vpr_ros.bag_writer import DriveWriter
 from vpr_ros.command import run
@@ -145,7 +145,7 @@ def test_a_config_file_and_what_overrides_it(call, tmp_path, walk, weights):
     assert status == 0, errors
     opened = open_map(tmp_path / "map")
     assert (len(opened), opened.geotag_std, opened.image(0)) == (6, 7.5, None)
-    assert set(opened.places["session"]) == {"odd"}
+    assert set(opened.rows()["session"]) == {"odd"}
     call(build_map, "--config", config, "--out", tmp_path / "map", "--geotag-std", 1.5)
     assert open_map(tmp_path / "map").geotag_std == 1.5
 
@@ -222,7 +222,7 @@ def test_nested_options_in_a_config_file(call, tmp_path):
 def test_a_session_alone(tmp_path, walk, weights, capsys):
     build_map(walk, tmp_path / "map", weights, session="even")
     opened = open_map(tmp_path / "map")
-    assert opened.places["image"].tolist() == [f"{n:03d}.png" for n in range(0, 12, 2)]
+    assert opened.rows()["image"].tolist() == [f"{n:03d}.png" for n in range(0, 12, 2)]
     # the other session lies 30 m from it: beyond the radius nothing, within 31 m everything is mapped
     with pytest.raises(InputError, match="no query within 25 m"):
         evaluate(tmp_path / "map", walk, weights, session="odd")
@@ -238,7 +238,7 @@ def test_several_sources(call, tmp_path, walk, weights):
     assert status == 0, errors
     assert "15 places of 15 images" in output
     opened = open_map(tmp_path / "map")
-    assert opened.places["image"].tolist()[-3:] == ["040.png", "041.png", "042.png"]
+    assert opened.rows()["image"].tolist()[-3:] == ["040.png", "041.png", "042.png"]
     # the picture of a place is that of its own source
     assert np.abs(opened.image(13).astype(int) - texture(41)).mean() < 10
     figures = evaluate(tmp_path / "map", more, weights)
@@ -301,10 +301,10 @@ def test_an_image_that_does_not_decode_is_left_out(tmp_path, weights, caplog, ca
     assert "003.png" in warnings[0]
     assert "017.png" in warnings[1]
     opened = open_map(tmp_path / "map")
-    assert opened.places["image"].tolist() == [f"{n:03d}.png" for n in range(20) if n not in (3, 17)]
+    assert opened.rows()["image"].tolist() == [f"{n:03d}.png" for n in range(20) if n not in (3, 17)]
     # descriptors, rows and pictures did not slip against each other
     for place in (2, 3, 15, 16, 17):
-        number = int(opened.places["image"][place][:3])
+        number = int(opened.rows()["image"][place][:3])
         assert np.abs(opened.image(place).astype(int) - texture(number)).mean() < 10
     (folder / "003.png").write_bytes(compress(texture(3), ".png"))
     figures = evaluate(tmp_path / "map", folder, weights, radius=1.0)
@@ -326,14 +326,6 @@ def test_images_of_which_none_decodes(call, tmp_path, weights):
     options = ["--data", folder, "--out", tmp_path / "map", "--weights", weights]
     check_refusal(*call(build_map, *options), "no place")
     assert not (tmp_path / "map").exists()
-
-
-def test_pictures_are_small(tmp_path):
-    assert shrink(texture(0, 480, 960)).shape == (PICTURE_WIDTH // 2, PICTURE_WIDTH, 3)
-    assert shrink(texture(0, 50, PICTURE_WIDTH)).shape == (50, PICTURE_WIDTH, 3)
-    assert shrink(texture(0, 1, 2000)).shape == (1, PICTURE_WIDTH, 3)
-    image = texture(3, 480, 960)
-    assert np.abs(shrink(image)[::10, ::10].astype(int) - image[::40, ::40]).mean() < 25
 
 
 # --- refusals

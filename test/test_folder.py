@@ -13,7 +13,8 @@ from PIL.TiffImagePlugin import IFDRational
 
 from test.error_lines import check_line, input_error
 from vpr_ros.errors import InputError
-from vpr_ros.folder import read_folder, read_image
+from vpr_ros.folder import read_folder
+from vpr_ros.image_files import read_image
 
 GPS = ExifTags.GPS
 HEADER = "image,latitude,longitude,altitude,heading,stamp,session"
@@ -189,6 +190,12 @@ def test_missing_and_damaged_images_are_told_when_they_are_read(tmp_path):
     assert images.read(2).shape == (6, 8, 3)
     with input_error(tmp_path, "no such image"):
         images.read(3)
+    with input_error(tmp_path / "gone.png", "no such image"):
+        images.undecoded(0)
+    undecoded = images.undecoded(1)
+    assert undecoded.data == b"no image"
+    with input_error(tmp_path / "bad.jpg", "does not decode", "copy it again"):
+        undecoded.rgb()
 
 
 def test_table_wins_over_exif(tmp_path):

@@ -11,6 +11,7 @@ from test.error_lines import input_error
 from vpr_ros.geotagged import (
     COLUMNS,
     GeotaggedImages,
+    Undecoded,
     ground_distance,
     join,
     make_rows,
@@ -145,6 +146,17 @@ def test_join_keeps_the_longest_names():
 
 def test_joined_tables_with_an_empty_one_between():
     assert numbers_of(join([table(0), table(2), table(0), table(0), table(1, 2), table(0)])) == [0, 1, 2]
+
+
+def test_images_as_they_were_stored_keep_with_their_rows():
+    pixels, files = table(3), table(2, first=3)
+    files = GeotaggedImages(
+        files.rows, files.read, lambda row: Undecoded(lambda: files.read(row), bytes([3 + row]))
+    )
+    joined = join([pixels, files]).select([4, 0, 3])
+    found = [joined.undecoded(row) for row in range(3)]
+    assert [each.data for each in found] == [b"\x04", None, b"\x03"]
+    assert [int(each.rgb()[0, 0, 0]) for each in found] == [4, 0, 3]
 
 
 def test_only_session_takes_its_rows():

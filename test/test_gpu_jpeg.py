@@ -45,6 +45,12 @@ def turned():
     return exif
 
 
+def without_luma():
+    """A JPEG of which Adobe's marker says that its colours are no luma and chroma."""
+    marker = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+    return file()[:2] + marker + file()[2:]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -52,6 +58,7 @@ def turned():
         pytest.param(file(progressive=True), id="progressive"),
         pytest.param(file(PICTURE[..., 0]), id="grey"),
         pytest.param(file(exif=turned()), id="turned by EXIF"),
+        pytest.param(without_luma(), id="red, green and blue as they are"),
         pytest.param(file(PICTURE[:127]), id="less than twice the input size"),
     ],
 )
@@ -65,7 +72,7 @@ def test_what_fails_on_the_gpu_is_the_processors_to_decode_or_refuse(decoder, mo
     def fail(_):
         raise RuntimeError("Failed to decode batch: 3")
 
-    monkeypatch.setattr(decoder, "_planes", fail)
+    monkeypatch.setattr(decoder, "planes", fail)
     assert isinstance(image_from_compressed(file(), decoder=decoder), CameraImage)
     with pytest.raises(InputError, match="at most 1000 pixels"):
         image_from_compressed(file(), 1000, decoder)

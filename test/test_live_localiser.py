@@ -13,6 +13,7 @@ from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError
 from vpr_ros.live_localiser import LiveLocaliser
 from vpr_ros.localiser import Settings
+from vpr_ros.prior import Prior
 
 SETTINGS = Settings()
 
@@ -40,6 +41,15 @@ def test_settings_change_between_two_images_and_the_map_stays(live):
     assert len(places(live, 3, settings=replace(SETTINGS, k=1, filter=False))) == 1
     assert not live.localiser.filters
     assert live.localiser.place_map is place_map
+
+
+def test_a_prior_is_asked_for_with_each_image(live):
+    latitude, longitude = live.localiser.place_map.places[["latitude", "longitude"]][7]
+    near = Prior(float(latitude), float(longitude), 900.0, 0.0, 900.0)
+    answer, localiser = live.localise(CameraImage(picture(7)), 10**9, None, SETTINGS, near)
+    assert {place for each in answer.single.ranked for place in each.places} == {6, 7, 8}
+    assert localiser.reached == 3
+    assert len(places(live, 7, 2 * 10**9)) > 3
 
 
 def test_another_map_is_switched_to_and_a_bad_one_is_not(live, files, tmp_path):

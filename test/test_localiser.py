@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from test.conftest import DATUM
 from test.some_places import a_map, in_a_row
 from test.test_calibration import some_calibration
 from vpr_ros.calibration import NEVER, Acceptance, Step, write_calibration
 from vpr_ros.camera_image import CameraImage
 from vpr_ros.errors import InputError
+from vpr_ros.geodesy import to_geodetic
 from vpr_ros.hypotheses import Belief, gather
 from vpr_ros.localiser import Localiser, Settings, open_localiser, thresholds
 from vpr_ros.map_manifest import Spread
 from vpr_ros.odometry import Pose
+from vpr_ros.prior import Prior
 from vpr_ros.sequence_filter import Dynamics
 
 PLACES, SECOND = 60, 10**9
@@ -139,6 +142,89 @@ def test_an_image_is_encoded_and_timed():
     assert answer.single.ranked[0].places[0] == 9
     assert set(answer.seconds) == {"encode", "search", "hypotheses", "filter"}
     assert all(taken >= 0 for taken in answer.seconds.values())
+
+
+# --- a prior position
+
+
+def prior_at(place, std=10.0, stamp=None):
+    """Return the prior that knows the robot to be at a place of the street, 10 m from one to the next."""
+    latitude, longitude, _ = to_geodetic([10.0 * place, 0.0, 0.0], DATUM)
+    return Prior(float(latitude), float(longitude), std**2, 0.0, std**2, stamp)
+
+
+@pytest.mark.parametrize("filters", [False, True])
+@pytest.mark.parametrize("right", [5, 55])
+def test_of_two_places_that_look_alike_the_prior_says_which(filters, right):
+    """They are 500 m apart, and the wrong one looks a little more like it."""
+    wrong = 60 - right
+    twins = descriptor(wrong, 6.1, **{f"_{right}": 6.0})
+    one = localiser(filter=filters)
+    assert one.answer(twins, 0).hypotheses.ranked[0].places[0] == wrong
+    assert (one.prior, one.reached) == (None, PLACES)
+    one.reset()
+    for second in range(3):
+        answer = one.answer(twins, second * SECOND, prior=prior_at(right, 30.0))
+    assert answer.accepted.places[0] == right
+    assert all(abs(each.enu[0] - 10 * right) < 150 for each in answer.hypotheses.ranked)
+    assert one.prior == prior_at(right, 30.0)
+    assert 10 < one.reached < 25
+    assert one.out_of_reach() == ""
+    # without one it is as it was
+    one.reset()
+    assert one.answer(twins, 0).hypotheses.ranked[0].places[0] == wrong
+
+
+def test_where_no_place_is_within_reach_all_are_searched():
+    one = localiser(filter=False)
+    alone, answer = one.answer(descriptor(7), 0), one.answer(descriptor(7), 0, prior=prior_at(500))
+    assert answer.accepted.places == alone.accepted.places
+    assert one.reached == 0
+    said = one.out_of_reach()
+    assert "no place of map" in said
+    assert f"{prior_at(500).longitude:.6f}" in said
+    assert "\n" not in said
+
+
+def test_a_wrong_prior_is_answered_and_not_believed():
+    answer = localiser(filter=False).answer(descriptor(7), 0, prior=prior_at(50))
+    assert all(each.enu[0] > 400 for each in answer.hypotheses.ranked)
+    assert answer.hypotheses.none > 0.5
+    assert answer.accepted is None
+
+
+def test_places_within_reach_may_be_fewer_than_are_retrieved():
+    one = localiser(filter=False)
+    answer = one.answer(descriptor(7), 0, prior=prior_at(7, 1.0))
+    assert one.reached == 1
+    assert [each.places for each in answer.hypotheses.ranked] == [(7,)]
+
+
+def test_a_prior_that_allows_all_is_none():
+    searched = []
+
+    class Searched:
+        def search(self, descriptors, k, within):
+            searched.append(within)
+            return one.place_map.search(descriptors, k, within)
+
+    one = localiser(filter=False)
+    one.vectors = Searched()
+    for prior in (None, prior_at(30, 1e4), prior_at(30, 10.0)):
+        one.answer(descriptor(7), 0, prior=prior)
+    assert searched[:2] == [None, None]
+    assert 30 in searched[2]
+    assert len(searched[2]) == one.reached < PLACES
+
+
+@pytest.mark.parametrize("filters", [False, True])
+def test_the_reach_of_a_prior_grows_with_max_speed(filters):
+    """The calibration's, or that which is chosen, whether there is a filter or not."""
+    for chosen, speed in ((0.0, CALIBRATION.dynamics.max_speed), (5.0, 5.0)):
+        one = localiser(filter=filters, max_speed=chosen)
+        before = prior_at(0, 1.0, stamp=10 * SECOND)
+        one.answer(descriptor(0), 14 * SECOND, prior=before)
+        assert one.reached == 1 + int((math.sqrt(13.816 * (1 + 1)) + 4 * speed) / 10)
 
 
 # --- what is accepted

@@ -59,7 +59,7 @@ def names(folder):
 
 def sessions(folder):
     """Return how many places of each session a map has; it is named from where the command was called."""
-    return dict(sorted(Counter(open_map(Path(folder)).places["session"].tolist()).items()))
+    return dict(sorted(Counter(open_map(Path(folder)).rows()["session"].tolist()).items()))
 
 
 # --- looking
@@ -234,7 +234,7 @@ def test_thin_by_session_and_direction(ask, city):
     assert sessions("out") == {"monday": 4, "monday back": 4, "tuesday": 2}
     ask("thin city --out again --metres 50")
     first, second = open_map(Path("out")), open_map(Path("again"))
-    assert first.places.tolist() == second.places.tolist()
+    assert first.rows().tolist() == second.rows().tolist()
     assert first.pictures.read(5) == second.pictures.read(5) == b"picture 0 25"
     assert ask("thin out --out out --metres 50")[1] == "out: 10 of 10 places kept\n"
 

@@ -30,7 +30,7 @@ def check_places(opened, given):
     """See that the places are these: triples of rows, descriptors, and the seed that their pictures name."""
     assert len(opened) == sum(len(rows) for rows, _, _ in given)
     rows = join_rows([rows for rows, _, _ in given])
-    assert opened.places.tolist() == rows.tolist()
+    assert opened.rows().tolist() == rows.tolist()
     descriptors = np.concatenate([each for _, each, _ in given])
     similarities = (opened.descriptors(np.arange(len(opened))) * descriptors).sum(axis=1)
     assert similarities.min() > 0.999
@@ -73,10 +73,10 @@ def test_three_maps_of_which_later_ones_supersede_earlier_ones(tmp_path, first, 
     third = rows_at(in_a_row(5, east=0.0, north=-1.0), "third", start=5000)
     some_map(tmp_path / "third", third, 3, pictures=True)
     said, opened = merged(tmp_path / "out", [first[0], second[0], tmp_path / "third"], supersede=3.0)
-    assert opened.places["session"].tolist() == ["first"] * 10 + ["second drive"] * 40 + ["third"] * 5
+    assert opened.rows()["session"].tolist() == ["first"] * 10 + ["second drive"] * 40 + ["third"] * 5
     assert (said.places, said.superseded) == (55, 20)
     gone = first[1]["image"][[*range(5), *range(15, 30)]]
-    assert not set(gone) & set(opened.places["image"])
+    assert not set(gone) & set(opened.rows()["image"])
 
 
 def test_the_other_direction_supersedes_nothing(tmp_path, first):
@@ -113,7 +113,7 @@ def test_a_drive_of_the_same_name_gets_a_number(tmp_path, first):
     some_map(tmp_path / "other", rows, 2)
     said, opened = merged(tmp_path / "out", [first[0], tmp_path / "other"])
     assert said.renamed == {"first": "first (2)"}
-    assert opened.places["session"].tolist() == ["first"] * 30 + ["first (2)"] * 5
+    assert opened.rows()["session"].tolist() == ["first"] * 30 + ["first (2)"] * 5
 
 
 def test_maps_with_and_without_pictures(tmp_path, first):
@@ -143,7 +143,8 @@ def as_format_1(folder):
     (folder / "images").mkdir()
     for place in range(manifest["places"]):
         (folder / f"images/{place:06d}.jpg").write_bytes(pictures.read(place))
-    for name in ("pictures.bin", "pictures.npy", "centre.npy"):
+    np.save(folder / "places.npy", open_map(folder).rows())
+    for name in ("pictures.bin", "pictures.npy", "centre.npy", "names.bin", "names.npy"):
         (folder / name).unlink()
     (folder / MANIFEST).unlink()
     kept = ("version", "encoder", "dimension", "metric", "places", "datum", "geotag_std", "unrelated")

@@ -27,7 +27,7 @@ from vpr_ros.map_manifest import (
 )
 
 SUM = "0123456789abcdef" * 4
-NEEDED = {"index.faiss": FileSum(10, SUM), "places.npy": FileSum(20, SUM)}
+NEEDED = {name: FileSum(10, SUM) for name in ("index.faiss", "places.npy", "names.bin", "names.npy")}
 OPTIONAL = ["centre.npy", "descriptors.npy", "pictures.bin", "pictures.npy"]
 MANIFEST = Manifest(
     encoder="f" * 64,

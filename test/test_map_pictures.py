@@ -1,6 +1,7 @@
 """Pictures are found by their place, and a damaged one is none."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,10 +70,30 @@ def test_another_table(folder, table):
         Pictures(folder)
 
 
-def test_pictures_that_are_replaced_are_none(folder):
+def test_pictures_that_are_replaced_are_those_that_were_opened(folder):
     """The map was written anew while it was open."""
     kept = Pictures(folder)
     (folder / "pictures.bin").unlink()
-    assert kept.read(0) is None
     write(folder, [b"another", b"picture"])
+    assert kept.read(0) == b"\1" * 40
+    assert Pictures(folder).read(0) == b"another"
+
+
+def test_pictures_that_are_cut_off_while_they_are_open_are_none(folder):
+    kept = Pictures(folder)
+    os.truncate(folder / "pictures.bin", 90)
+    assert [kept.read(place) is None for place in range(5)] == [False, False, True, True, True]
+    os.truncate(folder / "pictures.bin", 0)
     assert kept.read(0) is None
+
+
+def open_files():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_the_file_is_closed_with_the_map(folder):
+    before = open_files()
+    kept = Pictures(folder)
+    assert open_files() > before
+    del kept
+    assert open_files() == before

@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.error_lines import input_error
+from test.mortal import killed_at
 from test.sharing import rows_at, unit_descriptors
 from vpr_ros import map_shards
-from vpr_ros.atomic_folder import files_below
+from vpr_ros.atomic_folder import files_below, leftovers, replacing, writer
 from vpr_ros.batches import Encoded
 from vpr_ros.errors import InputError
 from vpr_ros.map_shards import Shards, building_folder, plan_of, shards_beside
@@ -213,6 +215,55 @@ def test_a_plan_that_is_lost_or_damaged(tmp_path, content):
     with building(tmp_path) as shards:
         assert len(shards.missing()) == 3
         assert json.loads(file.read_text()) == plan()
+
+
+def test_killed_anywhere_it_leaves_what_is_gone_on_with_or_removed(tmp_path, monkeypatch):
+    """By whoever writes the map next; what can be gone on with it leaves alone."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    prepared_by = []
+
+    def build(folder):
+        with building(folder) as shards:
+            for window in shards.missing():
+                shards.write(window, encoded(window))
+
+    for step in range(1, 1000, 3):  # before and after calls in turn
+        folder, out = tmp_path / f"{step}", tmp_path / f"{step}" / "map"
+        folder.mkdir()
+        stop_after(folder, 1, weights="b")  # first of all this is removed
+        died = killed_at(step, lambda folder=folder: build(folder))
+        prepared = building_folder(out)
+        before = files_below(prepared) if prepared.exists() else []
+        assert not before or map_shards.PLAN in before
+        prepared_by.append(len([name for name in before if name.endswith(".npz")]))
+        assert {each.name for each in leftovers(out)} == names(folder) - {prepared.name}
+        with replacing(out) as partial:
+            (partial / "manifest.json").touch()
+        assert names(folder) == {"map"} | ({prepared.name} if before else set())
+        assert not before or files_below(prepared) == before
+        if not died:
+            break
+    assert len(prepared_by) > 20
+    assert {1, 2, 3, 0} <= {*prepared_by}
+    assert prepared_by[-1] == 0
+
+
+def names(folder):
+    return {each.name for each in folder.iterdir()}
+
+
+def test_what_is_being_built_is_left_alone_by_others(tmp_path):
+    out = tmp_path / "map"
+    with building(tmp_path) as shards:
+        shards.write(range(4), encoded(range(4)))
+        assert f"process {os.getpid()} " in writer(out)
+        with replacing(out) as partial:
+            (partial / "manifest.json").touch()
+        assert shards.done() == 4
+        with input_error(out, "being written"), building(tmp_path):
+            pytest.fail("it began")
+    assert writer(out) is None
+    assert names(tmp_path) == {"map"}
 
 
 def test_one_build_of_a_map_at_a_time(tmp_path):

@@ -1,6 +1,5 @@
 """A map is written whole or not at all, streamed, as asked for, and the same however it comes."""
 
-import gc
 import json
 import logging
 import shutil
@@ -131,7 +130,16 @@ def test_the_same_places_give_the_same_files(tmp_path, index):
     ]
     assert manifests[0] == manifests[1]
     assert set(manifests[0].files) == {
-        *("index.faiss", "places.npy", "centre.npy", "descriptors.npy", "pictures.bin", "pictures.npy")
+        *(
+            "index.faiss",
+            "places.npy",
+            "names.bin",
+            "names.npy",
+            "centre.npy",
+            "descriptors.npy",
+            "pictures.bin",
+            "pictures.npy",
+        )
     }
 
 
@@ -139,7 +147,7 @@ def test_strings_are_as_wide_as_the_widest_of_all_blocks(tmp_path):
     source, descriptors = InMemory(4), unit(np.random.default_rng(0), 2, 4)
     for name in ("a", "a longer name"):
         source.add(descriptors[:1], rows_at(in_a_row(1), session=name))
-    assert open_map(write(tmp_path / "map", source)).places["session"].tolist() == ["a", "a longer name"]
+    assert open_map(write(tmp_path / "map", source)).rows()["session"].tolist() == ["a", "a longer name"]
 
 
 def test_what_is_trained_already_is_filled(tmp_path):
@@ -177,7 +185,6 @@ class Stream:
             there.append(weakref.ref(descriptors))
             yield Block(descriptors, block.rows)
             del descriptors
-            gc.collect()
             self.most = max(self.most, sum(each() is not None for each in there))
 
 
@@ -261,7 +268,7 @@ def full(*_, **__):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["FlatIndexWriter", "DescriptorWriter", "PictureWriter", "_write_places"])
+@pytest.mark.parametrize("where", ["FlatIndexWriter", "DescriptorWriter", "PictureWriter", "PlaceWriter"])
 def test_a_failure_while_writing_leaves_the_old_map(folder, monkeypatch, where):
     monkeypatch.setattr(map_writer, where, full)
     with pytest.raises(OSError, match="No space"):

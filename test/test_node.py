@@ -17,13 +17,15 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
-from rcl_interfaces.srv import DescribeParameters, ListParameters
-from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage, NavSatFix, NavSatStatus, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 from std_srvs.srv import Trigger
 
 from test.ros_graph import TIMEOUT, Peer, private_domain
-from test.small_world import picture, small_map, small_weights
+from test.small_world import STEP, picture, small_map, small_weights
 from vpr_ros.calibration import Acceptance, Calibration, Step, write_calibration
 from vpr_ros.hypotheses import Belief
 from vpr_ros.messages import points_from_cloud, stamp_to_ns
@@ -136,8 +138,14 @@ def world(calibrated: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
         "device": "cpu",
         "reliability": "reliable",
         "use_odometry": True,
+        "use_prior": True,
     }
-    remappings = {"image": "/camera/image_raw", "odometry": "/odom", "__ns": "/robot"}
+    remappings = {
+        "image": "/camera/image_raw",
+        "odometry": "/odom",
+        "prior": "/gps/fix",
+        "__ns": "/robot",
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in private_domain().items():
             patch.setenv(name, value)
@@ -247,6 +255,82 @@ def test_odometry_that_is_not_finite_is_left_out(world: World) -> None:
     odometry.publish(message)
     assert points_from_cloud(world.answer("hypotheses", world.send(raw(picture(1)))))["place"][0] == 1
     assert world.counts()["frames failed"] == "0"
+
+
+def latitude_of(place: float) -> float:
+    return 48.0 + STEP * place
+
+
+def test_a_prior_by_topic_restricts_the_search_while_it_is_fresh(world: World) -> None:
+    fixes = world.peer.publisher(NavSatFix, "/gps/fix", qos_profile_sensor_data)
+
+    def restricted() -> bool:
+        """Tell whether an image of place 3 is answered with place 9, and that alone."""
+        fix = NavSatFix(latitude=latitude_of(9), longitude=11.0, altitude=500.0, position_covariance_type=2)
+        fix.position_covariance = np.diag([25.0, 25.0, 100.0]).ravel()
+        fix.status.status = NavSatStatus.STATUS_FIX
+        stamp = world.stamp + round((FORGET + 1) * 10**9) + 1
+        fix.header.stamp.sec, fix.header.stamp.nanosec = divmod(stamp, 10**9)
+        fixes.publish(fix)
+        assert world.send(raw(picture(3))) == stamp
+        return set(points_from_cloud(world.answer("hypotheses", stamp))["place"]) == {9}
+
+    # it may be lost on its way, or come after the image
+    world.peer.until(restricted, "a prior is not heeded")
+    values = world.counts()
+    assert (values["prior"], values["places within reach"]) == ("topic", "1")
+    # neither in a bag that begins anew nor half a minute later
+    earlier = world.send(raw(picture(3)), -10.0)
+    assert points_from_cloud(world.answer("hypotheses", earlier))["place"][0] == 3
+    world.peer.until(restricted, "a prior is not heeded any more")
+    later = world.send(raw(picture(3)), FORGET + 1)
+    assert points_from_cloud(world.answer("hypotheses", later))["place"][0] == 3
+    values = world.counts()
+    assert (values["prior"], values["places within reach"]) == ("none", "12")
+
+
+def test_a_prior_that_is_no_fix_is_left_out(world: World) -> None:
+    fixes = world.peer.publisher(NavSatFix, "/gps/fix", qos_profile_sensor_data)
+
+    def refused() -> str:
+        fix = NavSatFix(latitude=float("nan"), longitude=float("nan"))
+        fix.status.status = NavSatStatus.STATUS_NO_FIX
+        fixes.publish(fix)
+        return world.counts()["prior refused"]
+
+    assert "status -1" in world.peer.until(refused, "nothing is refused")
+    assert points_from_cloud(world.answer("hypotheses", world.send(raw(picture(3)))))["place"][0] == 3
+
+
+def test_a_prior_by_parameter_restricts_the_search_until_it_is_taken_back(world: World) -> None:
+    def give(*numbers: float) -> str:
+        """Set the parameter; return why that was refused."""
+        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE_ARRAY, double_array_value=numbers)
+        request = SetParameters.Request(parameters=[Parameter(name="prior", value=value)])
+        result = world.peer.call(SetParameters, f"{NODE}/set_parameters", request).results[0]
+        return "" if result.successful else str(result.reason)
+
+    def places() -> list[int]:
+        points = points_from_cloud(world.answer("hypotheses", world.send(raw(picture(3)))))
+        return [int(place) for place in points["place"]]
+
+    assert not give(latitude_of(9), 11.0, 40.0)
+    assert set(places()) == {8, 9, 10}
+    assert world.counts()["prior"] == "parameter"
+    assert "'prior': latitude 95" in give(95.0, 11.0, 40.0)
+    assert "standard deviation" in give(48.0, 11.0)
+    assert set(places()) == {8, 9, 10}
+    # where there is no place at all, it is said, and all are searched
+    assert not give(-33.9, 151.2, 40.0)
+    assert places()[0] == 3
+    world.peer.until(
+        lambda: "within reach of the prior" in world.peer.kept("/diagnostics")[-1].status[0].message,
+        "diagnostics do not say that the prior is of no use",
+    )
+    assert world.counts()["places within reach"] == "0"
+    assert not give(0.0, 0.0, 0.0)
+    assert places()[0] == 3
+    assert world.counts()["prior"] == "none"
 
 
 def test_diagnostics_say_what_is_accepted_on_a_calibrated_map(world: World) -> None:
@@ -384,6 +468,8 @@ MISTAKES: list[tuple[dict[str, str], str]] = [
     ({"map": "~nobody_of_that_name/map"}, "no such user"),
     ({"map": "/" + "x" * 400}, "File name too long"),
     ({"map": "MAP", "weights": "WEIGHTS", "reliability": "maybe"}, "'reliability' is 'maybe'"),
+    ({"map": "MAP", "weights": "WEIGHTS", "prior": "[48.0, 11.0, -1.0]"}, "'prior': [48.0, 11.0, -1.0]"),
+    ({"map": "MAP", "weights": "WEIGHTS", "prior": "[48, 11, 30]"}, "DOUBLE_ARRAY"),
 ]
 #: Runs the node once for each list of arguments, in a process of its own; what is imported once is not again.
 STARTS = """

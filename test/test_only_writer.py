@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from test.as_command import ENVIRONMENT, ROOT
 from test.error_lines import input_error
 from test.mortal import in_a_child
+from vpr_ros.errors import InputError
 from vpr_ros.only_writer import holder, only_writer
 
 HOLDING = """
@@ -100,3 +102,24 @@ def test_an_error_inside_lets_it_go(lock):
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert not lock.exists()
+
+
+@pytest.mark.parametrize(
+    "refusal", [BlockingIOError(), OSError(37, "No locks available"), KeyboardInterrupt()]
+)
+def test_who_is_refused_leaves_no_file_open(lock, monkeypatch, refusal):
+    """Some network file systems have no locks."""
+    before = open_files()
+
+    def refuse(*_):
+        raise refusal
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises((InputError, OSError, KeyboardInterrupt)) as caught:
+        held(lock)
+    assert open_files() == before
+    del caught
+
+
+def open_files():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

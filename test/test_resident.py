@@ -56,6 +56,29 @@ def test_it_finds_what_faiss_finds(count, dimension, queries, k, seed):
     )
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    count=st.sampled_from([1, 19, 300]),
+    share=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+    queries=st.integers(1, 3),
+    k=st.sampled_from([1, 20, 400]),
+    seed=st.integers(0, 99),
+)
+def test_among_some_it_finds_what_a_map_of_them_alone_has(count, share, queries, k, seed):
+    random = np.random.default_rng(seed)
+    vectors, asked = unit(random, count, 256), unit(random, queries, 256)
+    within = np.flatnonzero(random.random(count) < share)
+    similarities, places = resident_of(vectors).search(asked, k, within)
+    assert similarities.shape == places.shape == (queries, min(k, len(within)))
+    expected, found = index_of(vectors[within]).search(asked, max(1, places.shape[1]))
+    expected, found = expected[:, : len(within)], found[:, : len(within)]
+    np.testing.assert_allclose(similarities, expected, atol=ROUNDING)
+    for query, row, best in zip(asked, places, within[found] if len(within) else found, strict=True):
+        assert set(row) <= set(within)
+        # of equal similarities either may come first
+        np.testing.assert_allclose(vectors[row] @ query, vectors[best] @ query, atol=ROUNDING)
+
+
 def test_similarities_of_some():
     random = np.random.default_rng(3)
     vectors, asked = unit(random, 100, 32), unit(random, 1, 32)[0]
@@ -94,3 +117,9 @@ def test_on_a_gpu():
     check(asked, 20)
     for query, k in zip(asked, (20, 20, 20, 5, 5, 20), strict=False):  # one at a time is a graph
         check(query[None], k)
+    within = np.sort(random.choice(len(vectors), 500, replace=False))
+    for queries in (asked, asked[:1]):  # which is of all of them
+        similarities, places = resident.search(queries, 20, within)
+        expected, _ = index_of(vectors[within]).search(queries, 20)
+        assert np.isin(places, within).all()
+        np.testing.assert_allclose(similarities, expected, atol=ROUNDING)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from training.build_map import PICTURE_WIDTH, small_jpeg
 from vpr_ros.batches import encode_table
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Encoder, load_encoder
 from vpr_ros.engine import Engine, choose_device
@@ -14,6 +13,7 @@ from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.map_edit import check_encoder
 from vpr_ros.map_shards import Shards, plan_of, shards_beside
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.small_picture import PICTURE_WIDTH
 
 
 def open_encoder(weights: Path | None, place_map: PlaceMap) -> Encoder:
@@ -44,11 +44,11 @@ def encoded_beside(
         device: auto, cuda or cpu.
     """
     engine = Engine(encoder, choose_device(device))
-    width, picture = (PICTURE_WIDTH, small_jpeg) if place_map.pictures is not None else (0, None)
+    width = PICTURE_WIDTH if place_map.pictures is not None else 0
     plan = plan_of(engine.fingerprint, images.rows, [data] if isinstance(data, Path) else data, width)
     with shards_beside(folder, images.rows, engine.dimension, plan) as shards:
         windows = shards.missing()
-        batches = encode_table(engine, images, windows, picture, "encoding the drive", quiet=not windows)
+        batches = encode_table(engine, images, windows, width, "encoding the drive", quiet=not windows)
         with closing(batches) as encoded:
             for window, part in zip(windows, encoded, strict=True):
                 shards.write(window, part)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterable
+from contextlib import closing
+from copy import copy
 from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,16 +24,17 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from tqdm import tqdm
 
-from training.build_map import build_map, small_jpeg
+from training.build_map import build_map
 from vpr_ros.ahead import ahead
-from vpr_ros.batches import BATCH, ENCODERS, reading_threads
+from vpr_ros.batches import BATCH, ENCODERS, encode_table, reading_threads
 from vpr_ros.bench_localise import random_encoder
 from vpr_ros.command import run
 from vpr_ros.encoder import Encoder, load_encoder, save_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.folder import TABLE, read_folder
-from vpr_ros.geotagged import GeotaggedImages, Image
+from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.pixels import compress
+from vpr_ros.small_picture import PICTURE_WIDTH
 
 #: Different images; a table names them again and again.
 DIFFERENT = 64
@@ -59,7 +62,7 @@ def bench_build(
     device: str = "auto",
     json: Path | None = None,
 ) -> None:
-    """Time decoding alone, encoding alone, and a whole build from JPEGs, small pictures included.
+    """Time a whole build from JPEGs, small pictures included, without its network, and the network alone.
 
     Args:
         data: Folder of images; without it one is made, of JPEGs of noise that are as large as photographs.
@@ -140,20 +143,25 @@ def _rate(done: Iterable[int]) -> float:
 
 
 def _decoding(engine: Engine, table: GeotaggedImages, count: int) -> float:
-    def decode(row: int) -> tuple[Image, bytes]:
-        image = table.read(row)
-        return engine.fit(image), small_jpeg(image)
+    """Return the rate of all that a build does but the network, small pictures included."""
 
-    threads = reading_threads()
-    return _rate(1 for _ in ahead(decode, range(count), threads, 2 * threads))
+    def nothing(images: Tensor) -> Tensor:
+        return torch.zeros(len(images), engine.dimension, device=engine.device)
+
+    idle = copy(engine)
+    idle.encoder = nothing  # type: ignore[assignment]
+    images = table.select(np.arange(count))
+    with closing(encode_table(idle, images, picture_width=PICTURE_WIDTH, quiet=True)) as windows:
+        return _rate(len(each.rows) for each in windows)
 
 
 def _encoding(engine: Engine, table: GeotaggedImages, count: int) -> float:
     size, encoders = BATCH[engine.device.type], ENCODERS[engine.device.type]
-    batch = [engine.fit(table.read(row)) for row in range(min(size, count))]
-    engine.encode(batch)
+    images = np.stack([engine.fit(table.read(row)) for row in range(min(size, count))])
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(engine.device)
+    engine.encode_planes(batch)
     batches = [batch] * max(1, count // len(batch))
-    return _rate(len(each) for each, _ in ahead(engine.encode, batches, encoders, encoders))
+    return _rate(len(each) for each, _ in ahead(engine.encode_planes, batches, encoders, encoders))
 
 
 class _Photographs(Dataset[Tensor]):

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import cv2
-
 from training.map_processes import Share, start_processes, together, torchrun_processes
 from training.processes import check_processes, is_first_process
 from vpr_ros.ahead import ahead
@@ -18,15 +16,13 @@ from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Encoder, load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
-from vpr_ros.geotagged import GeotaggedImages, Image
+from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.map_index import factory, untrained
 from vpr_ros.map_shards import Shards, building_folder, plan_of, shards_beside
 from vpr_ros.map_writer import check_replaceable, write_map
-from vpr_ros.pixels import compress
+from vpr_ros.small_picture import PICTURE_WIDTH
 from vpr_ros.sources import read_sources
 from vpr_ros.stored_descriptors import KINDS
-
-PICTURE_WIDTH = 240
 
 
 def build_map(
@@ -72,7 +68,7 @@ def build_map(
     """
     chosen, processes = choose_device(device), torchrun_processes() or devices
     check_processes(chosen, processes, "32-true")
-    folder, picture = building_folder(out), small_jpeg if pictures else None
+    folder, width = building_folder(out), PICTURE_WIDTH if pictures else 0
 
     def table() -> GeotaggedImages:
         return read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
@@ -81,7 +77,7 @@ def build_map(
         share = start_processes(chosen, processes, folder)  # waits until the first has found nothing wrong
         with together(share, folder) as check:
             encoder, images = load_encoder(weights), _in_silence(table)
-            _encode(share, check, encoder, images, Shards(folder, images.rows, encoder.dimension), picture)
+            _encode(share, check, encoder, images, Shards(folder, images.rows, encoder.dimension), width)
         return
     # before the work, not after it
     if not 0 < geotag_std < math.inf:
@@ -94,11 +90,11 @@ def build_map(
     encoder, images = load_encoder(weights), table()
     untrained(factory(index, len(images), encoder.dimension), encoder.dimension)
     fingerprint, sources = encoder.fingerprint(), [data] if isinstance(data, Path) else data
-    plan = plan_of(fingerprint, images.rows, sources, PICTURE_WIDTH if pictures else 0)
+    plan = plan_of(fingerprint, images.rows, sources, width)
     with shards_beside(out, images.rows, encoder.dimension, plan) as shards:
         share = start_processes(chosen, processes, folder)
         with together(share, folder) as check:
-            _encode(share, check, encoder, images, shards, picture)
+            _encode(share, check, encoder, images, shards, width)
         write_map(out, shards, fingerprint, geotag_std, None, index, stored, rerank)
         count = shards.count
     print(f"{out}: {count} places of {len(images)} images")
@@ -110,13 +106,13 @@ def _encode(
     encoder: Encoder,
     images: GeotaggedImages,
     shards: Shards,
-    picture: Callable[[Image], bytes] | None,
+    picture_width: int,
 ) -> None:
     """Write one process's share of the shards that are missing."""
     windows = shards.missing(share.rank, share.processes)
     what = "building map" + (f", process 1 of {share.processes}" if share.processes > 1 else "")
     encoded = encode_table(
-        *(Engine(encoder, share.device), images, windows, picture, what),
+        *(Engine(encoder, share.device), images, windows, picture_width, what),
         *(reading_threads(share.processes), check),
         quiet=share.rank > 0 or not windows,
     )
@@ -137,24 +133,6 @@ def _in_silence(table: Callable[[], GeotaggedImages]) -> GeotaggedImages:
         return table()
     finally:
         logging.disable(logging.NOTSET)
-
-
-def small_jpeg(image: Image) -> bytes:
-    """Return the JPEG of an RGB image that a map keeps."""
-    return compress(shrink(image))
-
-
-def shrink(image: Image) -> Image:
-    """Return the RGB image at the width of a map's pictures, or as it is where it is smaller."""
-    height, width = image.shape[:2]
-    if width <= PICTURE_WIDTH:
-        return image
-    factor = width // PICTURE_WIDTH
-    if factor > 1:  # by whole numbers first, which takes a fraction of the time
-        size = (width // factor, max(1, height // factor))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

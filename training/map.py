@@ -118,7 +118,7 @@ def add(
         place_map = open_whole(map)
         encoder = open_encoder(weights, place_map)
         images = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
-        known = repeated(place_map.places, images.rows)
+        known = repeated(place_map.rows(), images.rows)
         if known.all():
             raise InputError(f"{map}: has all {len(images)} images of {data} already")
         with encoded_beside(map, place_map, encoder, images.select(~known), data, device) as drive:
@@ -150,7 +150,7 @@ def thin(map: Path, out: Path, metres: float) -> None:  # noqa: A002
 
     def chosen(place_map: PlaceMap) -> NDArray[np.bool_]:
         kept = np.zeros(len(place_map), bool)
-        for each in sessions_of(place_map.places):
+        for each in sessions_of(place_map.rows()):
             places = np.concatenate(each.stretches)
             kept[places] = spaced(place_map.places[places], metres)
         return kept
@@ -168,14 +168,15 @@ def drop(map: Path, session: list[str], out: Path) -> None:  # noqa: A002
     """
 
     def chosen(place_map: PlaceMap) -> NDArray[np.bool_]:
-        names = np.unique(place_map.places["session"]).tolist()
+        sessions = place_map.rows()["session"]
+        names = np.unique(sessions).tolist()
         gone: set[str] = set()
         for each in session:
             found = [each] if each in names else fnmatch.filter(names, each)
             if not found:
                 raise InputError(f"{map}: no session '{each}': it has {', '.join(names)}")
             gone |= {*found}
-        return ~np.isin(place_map.places["session"], [*gone])
+        return ~np.isin(sessions, [*gone])
 
     _keep(map, out, chosen, "is of another session")
 
@@ -197,7 +198,7 @@ def export(map: Path, geojson: Path | None = None, pictures: Path | None = None)
         print(f"{pictures}: {len(names)} pictures of {len(place_map)} places")
     if geojson is not None:
         beside = geojson.resolve().parent
-        write_geojson(geojson, place_map.places, {place: relpath(names[place], beside) for place in names})
+        write_geojson(geojson, place_map.rows(), {place: relpath(names[place], beside) for place in names})
         print(f"{geojson}: {len(place_map)} places")
 
 

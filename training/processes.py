@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 
 from vpr_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
@@ -36,6 +39,8 @@ def start_fabric(device: torch.device, devices: int, precision: str) -> Fabric:
         devices: processes, one for each GPU.
         precision: 32-true, bf16-mixed or auto: bf16-mixed where the GPU computes in it.
     """
+    from lightning_fabric import Fabric  # noqa: PLC0415  takes a second, and most commands need it not
+
     if precision == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16-mixed" if fast else "32-true"

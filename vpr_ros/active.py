@@ -15,6 +15,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.time import Time
+from sensor_msgs.msg import NavSatFix
 
 from vpr_ros import messages
 from vpr_ros.camera import Camera
@@ -28,6 +29,7 @@ from vpr_ros.node_parameters import NodeParameters
 from vpr_ros.odometry import Odometry, Pose
 from vpr_ros.outputs import Outputs
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.prior import Prior, prior_for
 from vpr_ros.rate_limit import RateLimit
 from vpr_ros.stamps import Stamps
 from vpr_ros.worker import Worker
@@ -63,6 +65,9 @@ class Active:
 
     Messages are heard on the executor's thread. A thread of its own answers the latest image, and leaves out
     those it had no time for.
+
+    Attributes:
+        refused_prior: why the latest prior was refused; empty where it was not.
     """
 
     def __init__(
@@ -92,19 +97,24 @@ class Active:
         self._odometry_lock = Lock()
         self._epoch = 0  # of the frame that was answered last
         self._failures = 0  # of the engine, in a row
-        self._told_cpu = False
+        self._told_cpu = self._told_out_of_reach = False
+        self._prior: Prior | None = None  # heard last
+        self.refused_prior = ""
         self._accepted: _Accepted | None = None
         live.reset()
         self._worker: Worker[_Frame] = Worker("localise", self._work)
         now = parameters.now
         self._camera = Camera(node, now.compressed, now.reliability == "reliable", self._on_image)
-        self._odometry_subscription = None
+        self._subscriptions = []
+        # best effort is heard from reliable and best-effort publishers alike
         if now.use_odometry:
-            # best effort is heard from reliable and best-effort publishers alike
             deep = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-            self._odometry_subscription = node.create_subscription(
-                OdometryMessage, "odometry", self._on_odometry, deep
+            self._subscriptions.append(
+                node.create_subscription(OdometryMessage, "odometry", self._on_odometry, deep)
             )
+        if now.use_prior:
+            latest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+            self._subscriptions.append(node.create_subscription(NavSatFix, "prior", self._on_prior, latest))
         backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
         self._jumps = node.get_clock().create_jump_callback(backward, post_callback=self._on_clock_jump)
 
@@ -112,8 +122,8 @@ class Active:
         """Hear no more, finish the image at hand, and answer no more."""
         self._jumps.unregister()
         self._camera.close()
-        if self._odometry_subscription is not None:
-            self._node.destroy_subscription(self._odometry_subscription)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
         if self._worker.stop():
             self._health.count("inactive")
 
@@ -160,6 +170,16 @@ class Active:
         with self._odometry_lock:
             self._odometry.add(messages.stamp_to_ns(message.header.stamp), pose)
 
+    def _on_prior(self, message: NavSatFix) -> None:
+        try:
+            self._prior = messages.prior_from_fix(message, self._node.get_clock().now().nanoseconds)
+            self.refused_prior = ""
+        except InputError as error:
+            self._health.count("priors_refused")
+            if not self.refused_prior:  # once: a receiver without a fix goes on saying so
+                self._node.get_logger().warning(f"prior refused: {error}")
+            self.refused_prior = str(error)
+
     def _on_clock_jump(self, _: Any) -> None:
         epoch = self._stamps.epoch
         self._stamps.clock_jumped(self._node.get_clock().now().nanoseconds)
@@ -167,8 +187,9 @@ class Active:
             self._begin_anew("the clock has gone back")
 
     def _begin_anew(self, why: str) -> None:
-        """Forget the odometry; the filter forgets with the first frame of the new time."""
+        """Forget odometry and prior; the filter forgets with the first frame of the new time."""
         self._health.count("clock_jumps")
+        self._prior = None
         with self._odometry_lock:
             self._odometry = Odometry()
         self._node.get_logger().warning(
@@ -197,6 +218,7 @@ class Active:
             pose = self._odometry.at(frame.stamp)
         answer, localiser = self._localise(image, frame.stamp, pose)
         answered = perf_counter()
+        self._tell_of_reach(localiser.out_of_reach())
         accepted = self._publish(frame, answer, localiser)
         done = perf_counter()
         self._health.count("answered")
@@ -224,8 +246,10 @@ class Active:
     def _localise(
         self, image: CameraImage | GpuImage, stamp: int, pose: Pose | None
     ) -> tuple[Answer, Localiser]:
+        now = self._parameters.now
+        prior = prior_for(stamp, self._prior, now.given_prior)
         try:
-            found = self._live.localise(image, stamp, pose, self._parameters.now.settings)
+            found = self._live.localise(image, stamp, pose, now.settings, prior)
         except InputError:  # the image is to blame
             raise
         except Exception as error:
@@ -239,6 +263,11 @@ class Active:
             self._told_cpu = True
             self._node.get_logger().error(f"encoding on the CPU from now on: {self._live.fell_back}")
         return found
+
+    def _tell_of_reach(self, out: str) -> None:
+        if out and not self._told_out_of_reach:
+            self._node.get_logger().warning(out)
+        self._told_out_of_reach = bool(out)
 
     def _publish(self, frame: _Frame, answer: Answer, localiser: Localiser) -> bool:
         """Publish an answer; tell whether it was accepted."""

@@ -21,8 +21,10 @@ from vpr_ros.errors import InputError
 from vpr_ros.only_writer import holder, only_writer
 
 Read = TypeVar("Read")
-#: Locks: of who replaces a folder, and of who has read it to do so.
-WRITING, CHANGING = "lock", "changing.lock"
+#: Locks: of who replaces a folder, of who has read it to do so, and of who prepares what it will hold.
+WRITING, CHANGING, PREPARING = "lock", "changing.lock", "building.lock"
+#: What is prepared, which the next one goes on with, and what of it serves nobody any more.
+PREPARED, SCRAPPED = "building", "scrapped"
 #: What a disk says that has no room, or no more for this user or process.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
@@ -98,17 +100,27 @@ def read_whole(folder: Path, read: Callable[[Path], Read]) -> Read:
 
 
 def writer(folder: Path) -> str | None:
-    """Return who is writing or changing the folder now, in words, or None."""
-    locks = [beside(folder, what) for what in (WRITING, CHANGING)]
+    """Return who is writing or changing the folder now, or prepares to, in words, or None."""
+    locks = [beside(folder, what) for what in (WRITING, CHANGING, PREPARING)]
     return next((who for lock in locks if (who := holder(lock))), None)
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return what killed writers left beside the folder: the next one removes it."""
+    """Return what killed writers left beside the folder and nobody goes on with: the next one removes it."""
     if writer(folder):
         return []
-    names = [beside(folder, what) for what in ("partial", "previous", WRITING, CHANGING)]
+    what = ("partial", "previous", SCRAPPED, WRITING, CHANGING, PREPARING)
+    names = [beside(folder, each) for each in what]
     return [each for each in names if each.exists() and each != standing(folder)]
+
+
+def scrap(folder: Path) -> None:
+    """Remove what was prepared for the folder, half of which is nothing to go on with."""
+    scrapped, prepared = beside(folder, SCRAPPED), beside(folder, PREPARED)
+    _remove(scrapped)
+    if prepared.exists():
+        prepared.rename(scrapped)
+        _remove(scrapped)
 
 
 def beside(folder: Path, what: str) -> Path:
@@ -149,6 +161,10 @@ def _clean(folder: Path) -> None:
     if (lock := beside(folder, CHANGING)).exists():
         with suppress(InputError), only_writer(lock, folder):
             pass  # nobody's: given back, it is gone
+    preparing, scrapped = beside(folder, PREPARING), beside(folder, SCRAPPED)
+    if preparing.exists() or scrapped.exists():
+        with suppress(InputError), only_writer(preparing, folder):
+            _remove(scrapped)
     if aside.exists():
         aside.rename(partial if folder.exists() else folder)  # half removed it is no longer called previous
         _remove(partial)

@@ -9,6 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,7 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.cut_mcap import read_cut_mcap
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.geotagged import GeotaggedImages, Image, make_rows
+from vpr_ros.geotagged import GeotaggedImages, Image, Undecoded, make_rows
 from vpr_ros.pixels import image_from_compressed, image_from_raw
 from vpr_ros.track import Track, geotag, keyframes
 
@@ -270,7 +271,11 @@ def read_bag(
         session=np.full(len(chosen), path.stem),
     )
     reader = _ImageReader(bag, image_topic)
-    return GeotaggedImages(rows, lambda row: reader.read(*logged[chosen[row]]))
+
+    def fetch(row: int) -> Undecoded:
+        return reader.read(*logged[chosen[row]])
+
+    return GeotaggedImages(rows, lambda row: fetch(row).rgb(), fetch)
 
 
 @dataclass
@@ -330,10 +335,12 @@ class _ImageReader:
         self._position: tuple[int, int] | None = None
         self._lock = Lock()  # there is one stream, whoever reads
 
-    def read(self, time: int, repeat: int) -> Image:
+    def read(self, time: int, repeat: int) -> Undecoded:
         with self._lock:
             recorded = self._find(time, repeat)
-        return self._decode(recorded)
+        message = self._bag.deserialize(recorded)
+        data = message.data if recorded.type == COMPRESSED else None
+        return Undecoded(partial(self._decode, message, recorded), data)
 
     def _find(self, time: int, repeat: int) -> Recorded:
         wanted = (time, repeat)
@@ -348,8 +355,7 @@ class _ImageReader:
             f"{self._bag.path}: its image on {self._topic} at {time} ns is gone: did the bag change?"
         )
 
-    def _decode(self, recorded: Recorded) -> Image:
-        message = self._bag.deserialize(recorded)
+    def _decode(self, message: Any, recorded: Recorded) -> Image:
         try:
             return rgb(message, recorded.type)
         except InputError as error:

@@ -1,4 +1,7 @@
-"""The images of a table, encoded in batches of one size while threads read the next ones."""
+"""The images of a table, encoded in batches of one size while threads read the next ones.
+
+On a GPU the threads leave JPEGs as they are, and a batch of them is decoded where it is encoded.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,16 +21,19 @@ from tqdm import tqdm
 from vpr_ros.ahead import ahead
 from vpr_ros.encoder import check_size
 from vpr_ros.engine import Engine
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import GeotaggedImages, Image
+from vpr_ros.jpeg_batches import JpegBatches, JpegFile, jpeg_file
+from vpr_ros.pixels import MAX_PIXELS, compress
+from vpr_ros.small_picture import small_jpeg
 
 logger = logging.getLogger(__name__)
 
 #: Images that are encoded together: as many as keep a GPU busy, or a processor's cache warm.
-BATCH = {"cuda": 32, "cpu": 8}
+BATCH = {"cuda": 64, "cpu": 8}
 #: Images of several sizes that wait, in batches, until one batch is full.
 WAITING = 4
-#: Threads that encode: while a GPU computes a batch of one it copies the other's.
+#: Threads that encode: while a GPU computes a batch of one it decodes another's.
 ENCODERS = {"cuda": 2, "cpu": 1}
 #: Rows of a table that are yielded together where nothing else is said.
 WINDOW = 256
@@ -39,7 +46,7 @@ class Encoded:
     Attributes:
         rows: (B,) row numbers, rising.
         descriptors: (B, P) of unit length.
-        pictures: of each image what `picture` made of it, or nothing at all.
+        pictures: a small JPEG of each image, or nothing at all.
     """
 
     rows: NDArray[np.intp]
@@ -47,17 +54,37 @@ class Encoded:
     pictures: list[bytes]
 
 
-class _Read(NamedTuple):
+class _Prepared(NamedTuple):
+    """An image at the encoder's input size."""
+
     row: int
     image: Image
     picture: bytes
 
 
+class _Jpeg(NamedTuple):
+    row: int
+    file: JpegFile
+
+
+_Read = _Prepared | _Jpeg
+#: What images must share to be encoded together.
+_Kind = tuple[object, ...]
+
+
 class _Batch(NamedTuple):
-    """Images of one size; after the last batch of a window comes one without any."""
+    """Images of one kind and size; after the last batch of a window comes one without any."""
 
     read: list[_Read]
     passed: int  # rows that were gone through for it
+
+
+class _Part(NamedTuple):
+    """What became of a batch."""
+
+    rows: list[int]
+    descriptors: NDArray[np.float32]
+    pictures: list[bytes]
 
 
 def windows_of(count: int, size: int = WINDOW) -> list[range]:
@@ -74,7 +101,7 @@ def encode_table(
     engine: Engine,
     images: GeotaggedImages,
     windows: Sequence[range] | None = None,
-    picture: Callable[[Image], bytes] | None = None,
+    picture_width: int = 0,
     what: str = "encoding",
     threads: int | None = None,
     check: Callable[[], None] = lambda: None,
@@ -90,7 +117,7 @@ def encode_table(
         engine: encodes them.
         images: the table.
         windows: row numbers that are yielded together; of the whole table, where none are given.
-        picture: makes something to keep of each image, in the threads that read.
+        picture_width: of a small JPEG to keep of each image; 0 for none.
         what: is being done, for the progress bar.
         threads: that read and decode.
         check: called before every batch; may raise.
@@ -99,64 +126,121 @@ def encode_table(
     chosen = windows_of(len(images)) if windows is None else windows
     size, encoders = BATCH[engine.device.type], ENCODERS[engine.device.type]
     threads = threads or reading_threads()
+    on_gpu = JpegBatches(engine.jpeg, picture_width) if engine.jpeg is not None else None
 
-    def read(row: int) -> _Read | Exception:
+    def prepare(row: int, rgb: Callable[[], Image]) -> _Prepared | Exception:
         try:
-            image = images.read(row)
+            image = rgb()
             check_size(*image.shape[:2])
-            return _Read(row, engine.fit(image), picture(image) if picture is not None else b"")
+            picture = small_jpeg(image, picture_width) if picture_width else b""
+            return _Prepared(row, engine.fit(image), picture)
         except (InputError, OSError) as error:
             return error
 
-    def encode(batch: _Batch) -> NDArray[np.float32]:
-        return engine.encode([each.image for each in batch.read])
+    def read(row: int) -> _Read | Exception:
+        if on_gpu is None:
+            return prepare(row, partial(images.read, row))
+        try:
+            image = images.undecoded(row)
+            file = jpeg_file(image)
+            if file is not None:
+                check_size(file.height, file.width)
+                return _Jpeg(row, file)
+        except (InputError, OSError) as error:
+            return error
+        return prepare(row, image.rgb)
+
+    def encode(batch: _Batch) -> _Part:
+        prepared = [each for each in batch.read if isinstance(each, _Prepared)]
+        jpegs = [each for each in batch.read if isinstance(each, _Jpeg)]
+        if on_gpu is not None and jpegs:
+            try:
+                planes, small = on_gpu.decode([each.file for each in jpegs])
+            except RuntimeError as error:
+                logger.debug("nvJPEG: %s", first_line(error))
+                prepared = []
+                for each in jpegs:
+                    image = prepare(each.row, each.file.rgb)
+                    if isinstance(image, Exception):
+                        _left_out(images, each.row, image)
+                    else:
+                        prepared.append(image)
+            else:
+                pictures: list[bytes] = []
+                descriptors = engine.encode_planes(planes, lambda: pictures.extend(map(compress, small)))
+                return _Part([each.row for each in jpegs], descriptors, pictures)
+        pictures = [each.picture for each in prepared] if picture_width else []
+        descriptors = engine.encode([each.image for each in prepared])
+        return _Part([each.row for each in prepared], descriptors, pictures)
 
     rows = (row for window in chosen for row in window)
     total = sum(map(len, chosen))
     with (
-        closing(ahead(read, rows, threads, size + 2 * threads)) as decoded,
-        closing(_batches(decoded, chosen, size, images)) as batches,
+        closing(ahead(read, rows, threads, size + 2 * threads)) as reads,
+        closing(_batches(reads, chosen, size, images)) as batches,
         closing(ahead(encode, batches, encoders, encoders)) as encoded,
         tqdm(total=total, desc=what, unit="image", disable=quiet) as progress,
     ):
-        parts: list[tuple[list[_Read], NDArray[np.float32]]] = []
-        for batch, descriptors in encoded:
+        parts: list[_Part] = []
+        for batch, part in encoded:
             check()
-            parts.append((batch.read, descriptors))
+            parts.append(part)
             progress.update(batch.passed)
             if not batch.read:
-                yield _in_order(parts, with_pictures=picture is not None)
+                yield _in_order(parts)
                 parts = []
 
 
 def _batches(
-    decoded: Iterator[tuple[int, _Read | Exception]],
+    reads: Iterator[tuple[int, _Read | Exception]],
     windows: Sequence[range],
     size: int,
     images: GeotaggedImages,
 ) -> Generator[_Batch, None, None]:
     for window in windows:
-        by_size: dict[tuple[int, ...], list[_Read]] = {}
+        waiting: dict[_Kind, list[_Read]] = {}
         passed = 0
-        for row, read in islice(decoded, len(window)):
+        for row, read in islice(reads, len(window)):
             passed += 1
             if isinstance(read, Exception):
-                logger.warning("left out: %s: %s", images.rows["image"][row], read)
+                _left_out(images, row, read)
                 continue
-            by_size.setdefault(read.image.shape, []).append(read)
-            fullest = max(by_size, key=lambda shape: len(by_size[shape]))
-            if len(by_size[fullest]) == size or sum(map(len, by_size.values())) == WAITING * size:
-                yield _Batch(by_size.pop(fullest), passed)
-                passed = 0
-        for group in by_size.values():
+            kind, most = _kind(read), _most(read, size)
+            waiting.setdefault(kind, []).append(read)
+            if len(waiting[kind]) < most:
+                if sum(map(len, waiting.values())) < WAITING * size:
+                    continue
+                kind = max(waiting, key=lambda each: len(waiting[each]))
+            yield _Batch(waiting.pop(kind), passed)
+            passed = 0
+        for group in waiting.values():
             yield _Batch(group, passed)
             passed = 0
         yield _Batch([], passed)
 
 
-def _in_order(parts: list[tuple[list[_Read], NDArray[np.float32]]], with_pictures: bool) -> Encoded:
-    read = [each for part, _ in parts for each in part]
-    rows = np.asarray([each.row for each in read], np.intp)
+def _kind(read: _Read) -> _Kind:
+    if isinstance(read, _Prepared):
+        return read.image.shape
+    return read.file.height, read.file.width, read.file.subsampling
+
+
+def _most(read: _Read, size: int) -> int:
+    """Return how many such images make a batch: of large ones that a GPU decodes fewer, for its memory."""
+    if isinstance(read, _Prepared):
+        return size
+    return min(size, MAX_PIXELS // (read.file.height * read.file.width))
+
+
+def _left_out(images: GeotaggedImages, row: int, error: Exception) -> None:
+    logger.warning("left out: %s: %s", images.rows["image"][row], error)
+
+
+def _in_order(parts: list[_Part]) -> Encoded:
+    rows = np.concatenate([np.asarray(part.rows, np.intp) for part in parts])
     order = np.argsort(rows)
-    pictures = [read[number].picture for number in order] if with_pictures else []
-    return Encoded(rows[order], np.concatenate([part for _, part in parts])[order], pictures)
+    descriptors = np.concatenate([part.descriptors for part in parts])
+    pictures = [picture for part in parts for picture in part.pictures]
+    if pictures:
+        pictures = [pictures[number] for number in order]
+    return Encoded(rows[order], descriptors[order], pictures)

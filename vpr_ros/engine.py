@@ -98,9 +98,30 @@ class Engine:
             by_size.setdefault(image.shape, []).append(number)
         for numbers in by_size.values():
             batch = self._there([images[number] for number in numbers])
-            encoded = self.encoder(self._fit_size(batch.permute(0, 3, 1, 2)))
-            descriptors[numbers] = encoded.cpu().numpy()
+            descriptors[numbers] = self.encode_planes(batch.permute(0, 3, 1, 2))
         return descriptors
+
+    @torch.inference_mode()
+    def encode_planes(
+        self, planes: Tensor, meanwhile: Callable[[], object] = lambda: None
+    ) -> NDArray[np.float32]:
+        """Return the (N, P) descriptors of (N, 3, H, W) RGB bytes that lie on its device.
+
+        Args:
+            planes: the images; its current stream may read them at once.
+            meanwhile: is called once, while a GPU is at work.
+        """
+        encoded = self.encoder(self._fit_size(planes))
+        if self.device.type != "cuda":
+            meanwhile()
+            return np.asarray(encoded.numpy(), np.float32)
+        stream = torch.cuda.current_stream(self.device)
+        planes.record_stream(stream)  # another's memory, which must not have it back too early
+        here = encoded.to("cpu", non_blocking=True)
+        copied = stream.record_event()  # what other threads add to the stream is not waited for
+        meanwhile()
+        copied.synchronize()
+        return np.asarray(here.numpy(), np.float32)
 
     def fit(self, image: Image) -> Image:
         """Return an RGB image at the encoder's input size, as `encode` brings it there on a CPU.
@@ -119,9 +140,7 @@ class Engine:
         np.stack(images, out=pinned.numpy())
         with torch.cuda.stream(self._copies):
             there = pinned.to(self.device, non_blocking=True)
-        here = torch.cuda.current_stream(self.device)
-        here.wait_stream(self._copies)
-        there.record_stream(here)  # its memory is the other stream's, which must not have it back too early
+        torch.cuda.current_stream(self.device).wait_stream(self._copies)
         return there
 
     def encode_one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,24 +29,48 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
+class Undecoded:
+    """One image as it was stored.
+
+    Attributes:
+        rgb: returns its (H, W, 3) RGB; raises InputError where it does not decode.
+        data: bytes of its image file (JPEG, PNG ...); None where it has none.
+    """
+
+    rgb: Callable[[], Image]
+    data: bytes | NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class GeotaggedImages:
     """Geotagged images: a row each, and a way to read their pixels.
 
     Attributes:
         rows: (N,) structured array with the fields of COLUMNS.
         read: row number to (H, W, 3) RGB; raises InputError for an image that does not decode.
+        fetch: row number to the image as it was stored, for who decodes it otherwise; raises InputError for
+            one that is not there. Not given where there are only pixels.
     """
 
     rows: Rows
     read: Callable[[int], Image]
+    fetch: Callable[[int], Undecoded] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def undecoded(self, row: int) -> Undecoded:
+        """Return one image, to be decoded by whoever can."""
+        return self.fetch(row) if self.fetch is not None else Undecoded(partial(self.read, row))
+
     def select(self, which: ArrayLike) -> GeotaggedImages:
         """Return the rows of a boolean mask or of row numbers."""
         numbers = np.arange(len(self))[np.asarray(which)]
-        return GeotaggedImages(self.rows[numbers], lambda row: self.read(int(numbers[row])))
+        return GeotaggedImages(
+            self.rows[numbers],
+            lambda row: self.read(int(numbers[row])),
+            lambda row: self.undecoded(int(numbers[row])),
+        )
 
 
 def make_rows(source: str, **columns: ArrayLike) -> Rows:
@@ -99,11 +124,19 @@ def join(parts: Sequence[GeotaggedImages]) -> GeotaggedImages:
         return parts[0]
     starts = np.cumsum([0, *(len(part) for part in parts)])
 
-    def read(row: int) -> Image:
+    def find(row: int) -> tuple[GeotaggedImages, int]:
         part = int(np.searchsorted(starts, row, side="right")) - 1
-        return parts[part].read(row - int(starts[part]))
+        return parts[part], row - int(starts[part])
 
-    return GeotaggedImages(join_rows([part.rows for part in parts]), read)
+    def read(row: int) -> Image:
+        part, number = find(row)
+        return part.read(number)
+
+    def fetch(row: int) -> Undecoded:
+        part, number = find(row)
+        return part.undecoded(number)
+
+    return GeotaggedImages(join_rows([part.rows for part in parts]), read, fetch)
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:

@@ -20,7 +20,7 @@ FATES = (
     "inactive",  # when it was its turn
 )
 #: What else may be said of one, and what may happen beside.
-MARKS, EVENTS = ("accepted", "unstamped"), ("clock_jumps",)
+MARKS, EVENTS = ("accepted", "unstamped"), ("clock_jumps", "priors_refused")
 
 
 class Health:

@@ -17,6 +17,7 @@ from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder
 from vpr_ros.localiser import Answer, Localiser, Settings, on_map
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.prior import Prior
 
 
 class LiveLocaliser:
@@ -63,21 +64,26 @@ class LiveLocaliser:
         return self.localiser.engine.jpeg
 
     def localise(
-        self, image: CameraImage | GpuImage, stamp: int, pose: Pose | None, settings: Settings
+        self,
+        image: CameraImage | GpuImage,
+        stamp: int,
+        pose: Pose | None,
+        settings: Settings,
+        prior: Prior | None = None,
     ) -> tuple[Answer, Localiser]:
         """Answer for one image as `Localiser.localise` does; return also who answered."""
         with self._lock:
             if settings != self.localiser.settings:
                 self._renew(settings=settings)
             try:
-                return self.localiser.localise(image, stamp, pose), self.localiser
+                return self.localiser.localise(image, stamp, pose, prior), self.localiser
             except Exception as error:
                 if not (self._cpu_instead and _gpu_memory_used_up(error)):
                     raise
                 reason = first_line(error)
             # here, where the error does not keep alive what is on the GPU
             self._fall_back(reason)
-            return self.localiser.localise(image, stamp, pose), self.localiser
+            return self.localiser.localise(image, stamp, pose, prior), self.localiser
 
     def load(self, folder: Path) -> PlaceMap:
         """Open another map, or the same once more, beside the one in use; then switch to it.

@@ -18,7 +18,8 @@ from vpr_ros.errors import InputError
 from vpr_ros.gpu_jpeg import GpuImage
 from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
 from vpr_ros.odometry import Pose
-from vpr_ros.place_map import PlaceMap, open_map
+from vpr_ros.place_map import PlaceMap, Places, open_map
+from vpr_ros.prior import Prior, within_reach
 from vpr_ros.resident import ResidentMap, fits
 from vpr_ros.sequence_filter import ON_MAP, Dynamics, SequenceFilter
 
@@ -63,7 +64,12 @@ class Answer:
 
 
 class Localiser:
-    """An engine and a map made with the same encoder; remembers the images before where it filters."""
+    """An engine and a map made with the same encoder; remembers the images before where it filters.
+
+    Attributes:
+        prior: that the last image came with.
+        reached: places of the map that were within its reach; all of them without one.
+    """
 
     def __init__(
         self,
@@ -89,12 +95,15 @@ class Localiser:
         self.vectors = searched(place_map, engine.device) if vectors is None else vectors
         self.belief = calibration.belief if calibration else Belief()
         self.single_threshold, self.filtered_threshold = thresholds(calibration, settings.precision)
-        self._filter: SequenceFilter | None = None
-        if settings.filter:
-            dynamics = calibration.dynamics if calibration else Dynamics()
-            if settings.max_speed:
-                dynamics = replace(dynamics, max_speed=settings.max_speed)
-            self._filter = SequenceFilter(place_map, self.belief, dynamics)
+        dynamics = calibration.dynamics if calibration else Dynamics()
+        if settings.max_speed:
+            dynamics = replace(dynamics, max_speed=settings.max_speed)
+        self._max_speed = dynamics.max_speed
+        self._filter = SequenceFilter(place_map, self.belief, dynamics) if settings.filter else None
+        self.prior: Prior | None = None
+        self._drive = 0.0  # metres that may have been driven between prior and image
+        self.reached = len(place_map)
+        self._within: Places | None = None  # the places to search; None for all
 
     @property
     def filters(self) -> bool:
@@ -106,26 +115,56 @@ class Localiser:
         """The probability that the best hypothesis must pass to be accepted."""
         return self.single_threshold if self._filter is None else self.filtered_threshold
 
-    def localise(self, image: CameraImage | GpuImage, stamp: int, pose: Pose | None = None) -> Answer:
-        """Answer for one image, taken at `stamp` (ns), where odometry says `pose`."""
+    def localise(
+        self,
+        image: CameraImage | GpuImage,
+        stamp: int,
+        pose: Pose | None = None,
+        prior: Prior | None = None,
+    ) -> Answer:
+        """Answer for one image.
+
+        Args:
+            image: of the camera.
+            stamp: when it was taken, nanoseconds.
+            pose: where odometry says that the robot is.
+            prior: around which places are searched; where none is within its reach, all are.
+        """
         start = perf_counter()
-        descriptor = self.engine.encode_one(image, meanwhile=lambda: self._predict(stamp, pose))
+        descriptor = self.engine.encode_one(image, meanwhile=lambda: self._predict(stamp, pose, prior))
         encoded = perf_counter() - start
         answer = self._update(descriptor)
         return replace(answer, seconds={"encode": encoded, **answer.seconds})
 
-    def answer(self, descriptor: NDArray[np.float32], stamp: int, pose: Pose | None = None) -> Answer:
+    def answer(
+        self,
+        descriptor: NDArray[np.float32],
+        stamp: int,
+        pose: Pose | None = None,
+        prior: Prior | None = None,
+    ) -> Answer:
         """Answer for one (P,) descriptor."""
-        self._predict(stamp, pose)
+        self._predict(stamp, pose, prior)
         return self._update(descriptor)
 
-    def _predict(self, stamp: int, pose: Pose | None) -> None:
+    def _predict(self, stamp: int, pose: Pose | None, prior: Prior | None) -> None:
         if self._filter is not None:
             self._filter.predict(stamp, pose)
+        self._restrict(prior, 0.0 if prior is None else self._max_speed * prior.age(stamp))
+
+    def _restrict(self, prior: Prior | None, drive: float) -> None:
+        """Choose the places to search: those within reach of a prior and of so many metres driven since."""
+        if (prior, drive) == (self.prior, self._drive):  # one that does not age: it may allow half a city
+            return
+        within = None if prior is None else within_reach(prior, self.place_map, drive)
+        self.prior, self._drive = prior, drive
+        self.reached = len(self.place_map) if within is None else len(within)
+        # a prior that is wrong shall not silence the robot
+        self._within = within if self.reached else None
 
     def _update(self, descriptor: NDArray[np.float32]) -> Answer:
         start = perf_counter()
-        similarities, retrieved = self.vectors.search(descriptor[None], self.settings.k)
+        similarities, retrieved = self.vectors.search(descriptor[None], self.settings.k, self._within)
         places = retrieved[0]
         scores = self.place_map.scores_of(similarities[0], descriptor)
         searched = perf_counter()
@@ -156,6 +195,15 @@ class Localiser:
         """Forget the images before."""
         if self._filter is not None:
             self._filter.reset()
+
+    def out_of_reach(self) -> str:
+        """Say that the last image's prior was of no use, or nothing."""
+        if self.prior is None or self.reached:
+            return ""
+        return (
+            f"no place of {self.place_map.folder} is within reach of the prior "
+            f"{self.prior.latitude:.6f} {self.prior.longitude:.6f}: all places are searched"
+        )
 
     def doubts(self) -> str:
         """Say why its answers are not to be believed as they are, or nothing."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.atomic_folder import beside, leftovers, writer
+from vpr_ros.atomic_folder import PREPARED, beside, leftovers, writer
 from vpr_ros.box import box_around
 from vpr_ros.calibration import read_calibration
 from vpr_ros.errors import InputError
@@ -16,9 +16,6 @@ from vpr_ros.map_edit import sizes_of
 from vpr_ros.map_manifest import PICTURES
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.sessions import Session, iso, sessions_of
-
-#: Behind a map's hidden name: images that are encoded, on their way into it.
-BUILDING = "building"
 
 
 def facts_of(place_map: PlaceMap, folder: Path) -> dict[str, Any]:
@@ -32,7 +29,7 @@ def facts_of(place_map: PlaceMap, folder: Path) -> dict[str, Any]:
         "datum": asdict(manifest.datum),
         "geotag_std": manifest.geotag_std,
         "spacing": round(place_map.spacing, 3),
-        "sessions": [_session(session) for session in sessions_of(place_map.places)],
+        "sessions": [_session(session) for session in sessions_of(place_map.rows())],
         "encoder": manifest.encoder,
         "dimension": manifest.dimension,
         "index": manifest.index,
@@ -76,7 +73,7 @@ def said_of_writers(folder: Path) -> list[str]:
     ]
     if now := writer(folder):
         lines.append(f"{folder}: being written by {now}")
-    if (begun := beside(folder, BUILDING)).exists():
+    elif (begun := beside(folder, PREPARED)).exists():
         lines.append(f"{begun}: images that are encoded: the command that was interrupted goes on with them")
     return lines
 

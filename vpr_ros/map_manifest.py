@@ -18,6 +18,8 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 INDEX = "index.faiss"
 PLACES = "places.npy"
+NAMES = "names.bin"
+NAME_TABLE = "names.npy"
 CENTRE = "centre.npy"
 DESCRIPTORS = "descriptors.npy"
 PICTURES = "pictures.bin"
@@ -25,7 +27,7 @@ PICTURE_TABLE = "pictures.npy"
 METRIC = "inner_product"
 #: Larger files are not summed when a map is opened: a robot that is switched on waits for its first position.
 SUMMED_AT_OPEN = 1 << 26
-_NAMES = {INDEX, PLACES, CENTRE, DESCRIPTORS, PICTURES, PICTURE_TABLE}
+_FILES = {INDEX, PLACES, NAMES, NAME_TABLE, CENTRE, DESCRIPTORS, PICTURES, PICTURE_TABLE}
 #: A place's picture in format 1.
 _LOOSE_PICTURE = re.compile(r"images/\d{6,9}\.jpg", re.ASCII)
 _SUM = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -215,19 +217,16 @@ def _check_names(manifest: Manifest) -> None:
     """Raise ValueError where the manifest names a file that is none of a map's, or leaves one out."""
     names = set(manifest.files)
     for name, file in manifest.files.items():
-        if name not in _NAMES and not (manifest.format == 1 and _LOOSE_PICTURE.fullmatch(name)):
+        if name not in _FILES and not (manifest.format == 1 and _LOOSE_PICTURE.fullmatch(name)):
             raise ValueError(f"{name!r} is no file of a map")
         if not (isinstance(file.sha256, str) and _SUM.fullmatch(file.sha256)):
             raise ValueError(f"the sha256 of {name} is {file.sha256!r}")
         if manifest.format > 1 and not (isinstance(file.bytes, int) and file.bytes >= 0):
             raise ValueError(f"the bytes of {name} are {file.bytes!r}")
-    for needed, by in (
-        (INDEX, INDEX),
-        (PLACES, PLACES),
-        (PICTURES, PICTURE_TABLE),
-        (PICTURE_TABLE, PICTURES),
-    ):
-        if needed not in names and (by in names or needed == by):
+    always = (INDEX, PLACES) if manifest.format == 1 else (INDEX, PLACES, NAMES, NAME_TABLE)
+    together = ((PICTURES, PICTURE_TABLE), (PICTURE_TABLE, PICTURES))
+    for needed in (*always, *(one for one, other in together if other in names)):
+        if needed not in names:
             raise ValueError(f"{needed} is not among its files")
     if manifest.rerank and DESCRIPTORS not in names:
         raise ValueError(f"rerank is {manifest.rerank} without {DESCRIPTORS}")

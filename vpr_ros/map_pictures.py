@@ -10,6 +10,7 @@ import numpy as np
 
 from vpr_ros.array_file import read_array
 from vpr_ros.errors import InputError
+from vpr_ros.held_file import HeldFile
 from vpr_ros.map_manifest import PICTURE_TABLE, PICTURES, Manifest, is_large, sum_of
 
 #: Of a place without a picture the length is 0.
@@ -57,7 +58,7 @@ class Pictures:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / PICTURES
+        self._file = HeldFile(folder / PICTURES)
         file = folder / PICTURE_TABLE
         self._table = read_array(file, mapped=is_large(file))
         if self._table.dtype != TABLE or self._table.ndim != 1:
@@ -70,12 +71,8 @@ class Pictures:
         if not 0 <= place < len(self._table):
             return None
         offset, length, crc = self._table[place].tolist()
-        if not self._file.is_file() or not 0 <= offset < offset + length <= self._file.stat().st_size:
-            return None
-        with self._file.open("rb") as opened:
-            opened.seek(offset)
-            picture = opened.read(length)
-        return picture if crc32(picture) == crc else None
+        picture = self._file.read(offset, length)
+        return picture if picture and crc32(picture) == crc else None
 
 
 class LoosePictures:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.atomic_file import replacing_file
+from vpr_ros.atomic_folder import PREPARED, PREPARING, SCRAPPED, beside, scrap
 from vpr_ros.batches import Encoded, windows_of
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Rows
@@ -123,8 +123,7 @@ class Shards:
 
 def building_folder(out: Path) -> Path:
     """Return where the shards of a map lie."""
-    out = out.resolve()  # beside what a link points to
-    return out.with_name(f".{out.name}.building")
+    return beside(out, PREPARED)
 
 
 def plan_of(fingerprint: str, rows: Rows, data: Sequence[Path], picture_width: int) -> Plan:
@@ -157,10 +156,10 @@ def shards_beside(out: Path, rows: Rows, dimension: int, plan: Plan) -> Iterator
     """
     folder = building_folder(out)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with only_writer(folder.with_name(f"{folder.name}.lock"), out):
+    with only_writer(beside(out, PREPARING), out):
         shards = Shards(folder, rows, dimension)
         try:
-            _begin(shards, plan)
+            _begin(out, plan)
             if done := shards.done():
                 logger.info("%s: going on: %d of %d images were encoded before", folder, done, len(rows))
             yield shards
@@ -171,16 +170,17 @@ def shards_beside(out: Path, rows: Rows, dimension: int, plan: Plan) -> Iterator
                     *(folder, done, len(rows)),
                 )
             else:
-                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):
+                    scrap(out)
             raise
-        shutil.rmtree(folder)
+        scrap(out)
 
 
-def _begin(shards: Shards, plan: Plan) -> None:
-    """Remove the shards of another plan."""
-    folder, file = shards.folder, shards.folder / PLAN
+def _begin(out: Path, plan: Plan) -> None:
+    """Remove the shards of another plan; where there are none, there is a folder with this plan."""
+    folder = building_folder(out)
     try:
-        before = dict(json.loads(file.read_text()))
+        before = dict(json.loads((folder / PLAN).read_text()))
     except (OSError, ValueError, TypeError):
         before = {}
     if before == plan:
@@ -188,7 +188,8 @@ def _begin(shards: Shards, plan: Plan) -> None:
     if before:
         others = ", ".join(name for name in plan if before.get(name) != plan[name])
         logger.warning("%s: left by a build with other %s: starting afresh", folder, others)
-    if folder.exists():
-        shutil.rmtree(folder)
-    with replacing_file(file) as partial:
+    scrap(out)
+    begun = beside(out, SCRAPPED)  # until there is something to go on with
+    with replacing_file(begun / PLAN) as partial:
         partial.write_text(json.dumps(plan))
+    begun.rename(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,10 @@ class MapSource:
         """P of the descriptors."""
         return self.place_map.manifest.dimension
 
-    @property
+    @cached_property
     def rows(self) -> Rows:
         """The rows of the places."""
-        return self.place_map.places[self.places]
+        return self.place_map.rows(self.places)
 
     def sample(self, most: int) -> NDArray[np.float32]:
         """Return at most so many descriptors, evenly chosen."""
@@ -48,7 +49,7 @@ class MapSource:
         for start in range(0, self.count, BLOCK):
             places = self.places[start : start + BLOCK]
             pictures = [kept.read(place) for place in places.tolist()] if kept is not None else ()
-            yield Block(self.place_map.descriptors(places), self.place_map.places[places], pictures)
+            yield Block(self.place_map.descriptors(places), self.place_map.rows(places), pictures)
 
 
 class Joined:

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.array_file import ArrayWriter
 from vpr_ros.atomic_folder import files_below, replacing
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum, to_enu
-from vpr_ros.geotagged import Rows, join_rows
+from vpr_ros.geotagged import Rows
 from vpr_ros.index_file import FlatIndexWriter, write_index
 from vpr_ros.map_index import (
     REDUCED,
@@ -42,13 +41,13 @@ from vpr_ros.map_manifest import (
     DESCRIPTORS,
     INDEX,
     MANIFEST,
-    PLACES,
     FileSum,
     Manifest,
     sum_of,
     write_manifest,
 )
 from vpr_ros.map_pictures import PictureWriter
+from vpr_ros.map_places import PlaceWriter, numbers_of
 from vpr_ros.map_statistics import SAMPLE, evenly, spacing_of, unrelated_of
 from vpr_ros.stored_descriptors import KINDS, DescriptorWriter, Kind
 from vpr_ros.version import project_version
@@ -156,11 +155,9 @@ def write_map(
     rerank = _rerank(rerank, kind, filled)
     effort = default_effort(filled)
     with replacing(folder) as partial:
-        rows, sample = _fill(partial, source, filled, kind, progress)
-        datum = datum or _first_place(rows[0])
-        enu = np.concatenate(
-            [to_enu(each["latitude"], each["longitude"], each["altitude"], datum) for each in rows]
-        )
+        places, sample = _fill(partial, source, filled, kind, progress)
+        datum = datum or _first_place(places)
+        enu = to_enu(places["latitude"], places["longitude"], places["altitude"], datum)
         chosen = evenly(count)
         queries = vectors = sample
         if not is_flat(filled) and not rerank:  # as it will be searched
@@ -235,15 +232,16 @@ def _rerank(rerank: int | None, kind: Kind | None, index: faiss.Index) -> int:
 
 def _fill(
     folder: Path, source: Source, index: faiss.Index, kind: Kind | None, progress: bool
-) -> tuple[list[Rows], Vectors]:
-    """Stream a source into index and files; return its rows, and the descriptors of SAMPLE places."""
+) -> tuple[Rows, Vectors]:
+    """Stream a source into index and files; return its places, and the descriptors of SAMPLE of them."""
     count, dimension = source.count, source.dimension
     chosen = evenly(count)
-    rows: list[Rows] = []
+    places: list[Rows] = []
     sample: list[Vectors] = []
     done = 0
     with ExitStack() as stack:
         pictures = stack.enter_context(closing(PictureWriter(folder)))
+        table = stack.enter_context(closing(PlaceWriter(folder, count)))
         add = [index.add]
         if is_flat(index):
             add = [stack.enter_context(closing(FlatIndexWriter(folder / INDEX, count, dimension))).append]
@@ -261,21 +259,13 @@ def _fill(
                 pictures.append(picture)
             here = chosen[(chosen >= done) & (chosen < done + len(block.rows))] - done
             sample.append(descriptors[here])
-            rows.append(block.rows)
+            table.append(block.rows)
+            places.append(numbers_of(block.rows))
             done += len(block.rows)
             bar.update(len(block.rows))
     if done != count:
         raise ValueError(f"a source of {count} places yielded {done}")
-    _write_places(folder / PLACES, rows, count)
-    return rows, np.concatenate(sample)
-
-
-def _write_places(file: Path, rows: Sequence[Rows], count: int) -> None:
-    """Write rows one block after the other as one array."""
-    dtype = join_rows([each[:0] for each in rows]).dtype
-    with closing(ArrayWriter(file, (count,), dtype)) as array:
-        for each in rows:
-            array.append(each)
+    return np.concatenate(places), np.concatenate(sample)
 
 
 def _first_place(rows: Rows) -> Datum:

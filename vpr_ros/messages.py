@@ -35,6 +35,7 @@ from vpr_ros.pixels import (
     image_from_compressed,
     image_from_raw,
 )
+from vpr_ros.prior import Prior
 
 #: Variance, rad^2, of an angle that an image match says nothing about: finite, as filters demand.
 UNKNOWN_ANGLE = math.pi**2
@@ -92,6 +93,26 @@ def pose_from_odometry(message: Odometry) -> OdometryPose | None:
     """Return where odometry says that the robot is, or None where that is not finite."""
     position, turned = message.pose.pose.position, message.pose.pose.orientation
     return OdometryPose.of(position.x, position.y, (turned.x, turned.y, turned.z, turned.w))
+
+
+def prior_from_fix(message: NavSatFix, now: int) -> Prior:
+    """Return a fix as a prior; of one without a stamp, it is `now` (ns).
+
+    Raises InputError where it is no fix, or not said how good it is.
+    """
+    if message.status.status < NavSatStatus.STATUS_FIX:
+        raise InputError(f"status {message.status.status}: expected a fix")
+    if message.position_covariance_type == NavSatFix.COVARIANCE_TYPE_UNKNOWN:
+        raise InputError("position_covariance_type is unknown: expected one that tells how good the fix is")
+    covariance = np.array(message.position_covariance).reshape(3, 3)
+    return Prior(
+        latitude=message.latitude,
+        longitude=message.longitude,
+        var_east=float(covariance[0, 0]),
+        cov_east_north=float(covariance[0, 1] + covariance[1, 0]) / 2,
+        var_north=float(covariance[1, 1]),
+        stamp=stamp_to_ns(message.header.stamp) or now,
+    )
 
 
 def fix_from_hypothesis(hypothesis: Hypothesis, header: Header, calibrated: bool) -> NavSatFix:

@@ -211,12 +211,15 @@ class LocaliserNode(ManagedNode):
         (before, then), self._reported = self._reported, (counts, now)
         new = {name: counts[name] - before[name] for name in counts}
         silence = self._active.silence() if self._active is not None else ""
+        refused_prior = self._active.refused_prior if self._active is not None else ""
         lost = CURE in silence
         if silence and not (self._told_of_loss if lost else self._told_of_silence):
             self.get_logger().warning(silence)
         self._told_of_loss |= lost
         self._told_of_silence = bool(silence)
-        status = node_status(self.state, self._error, self._live, silence, self._health, new, now - then)
+        status = node_status(
+            self.state, self._error, self._live, silence, refused_prior, self._health, new, now - then
+        )
         status.name, status.hardware_id = f"{NAME}: localisation", self.get_fully_qualified_name()
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from vpr_ros.errors import InputError, first_line
 from vpr_ros.localiser import Settings
 from vpr_ros.map_root import expanded, map_folder
 from vpr_ros.pixels import MAX_PIXELS
+from vpr_ros.prior import Prior, around
 
 
 def _fixed(
@@ -86,6 +87,14 @@ class Parameters:
         100.0,
     )
     use_odometry: bool = _fixed(False, "Subscribe odometry (nav_msgs/Odometry) and let the filter move by it")
+    prior: Sequence[float] = _parameter(
+        (0.0, 0.0, 0.0),
+        "Latitude and longitude (degrees) of where the robot is, and their standard deviation (metres): only "
+        "places within reach of that are searched; 0, 0, 0: all",
+    )
+    use_prior: bool = _fixed(
+        False, "Subscribe prior (sensor_msgs/NavSatFix), which counts before the parameter while it is fresh"
+    )
     max_rate: float = _parameter(0.0, "Images a second that are answered at most; 0: all", 0.0, 1000.0)
     image_timeout: float = _parameter(
         2.0, "Seconds without an image after which /diagnostics warn; 0: never", 0.0, 3600.0
@@ -100,6 +109,15 @@ class Parameters:
             value, choices = getattr(self, each.name), each.metadata["choices"].split("|")
             if each.name != "device" and choices != [""] and value not in choices:
                 raise InputError(f"parameter '{each.name}' is '{value}': expected {' or '.join(choices)}")
+        try:
+            self.given_prior  # noqa: B018
+        except InputError as error:
+            raise InputError(f"parameter 'prior': {error}") from error
+
+    @property
+    def given_prior(self) -> Prior | None:
+        """Where `prior` says that the robot is."""
+        return around(self.prior or ())  # an empty array in a parameter file is None to rclpy
 
     @property
     def settings(self) -> Settings:

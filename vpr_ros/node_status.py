@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from vpr_ros.health import EVENTS, Health
 from vpr_ros.live_localiser import LiveLocaliser
 from vpr_ros.localiser import Localiser
+from vpr_ros.prior import Prior
 
 #: What shall not become of an image.
 BAD = ("refused", "future", "out_of_order", "failed")
@@ -19,6 +20,7 @@ def node_status(
     error: str,
     live: LiveLocaliser | None,
     silence: str,
+    refused_prior: str,
     health: Health,
     new: Mapping[str, int],
     seconds: float,
@@ -30,6 +32,7 @@ def node_status(
         error: that led to it.
         live: what answers, while configured.
         silence: why no images come, or not all; else empty.
+        refused_prior: why the latest prior was refused, where it was.
         health: of all time.
         new: counts since the last status,
         seconds: and the time since.
@@ -45,7 +48,7 @@ def node_status(
         level, text = DiagnosticStatus.OK, state
     values: dict[str, object] = {"state": state, "error": error, **_counted(health, new, seconds)}
     if live is not None:
-        values |= _told_of(live.localiser)
+        values |= {**_told_of(live.localiser), "prior refused": refused_prior}
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return DiagnosticStatus(level=level, message=text, values=pairs)
 
@@ -59,6 +62,7 @@ def _concerns(live: LiveLocaliser, silence: str, health: Health, new: Mapping[st
         f"{bad} images not answered: {health.last_reason}": bad,
         "images without a stamp are answered with the time at which they came": new["unstamped"],
         f"encoding on the CPU: {live.fell_back}": live.fell_back,
+        live.localiser.out_of_reach(): live.localiser.out_of_reach(),
         live.localiser.doubts(): live.localiser.doubts(),
     }
     return [concern for concern, holds in concerns.items() if holds]
@@ -82,4 +86,12 @@ def _told_of(localiser: Localiser) -> dict[str, object]:
         "device": localiser.engine.device,
         "accepted above": f"{localiser.threshold:.4g}",
         "calibrated": str(localiser.calibration is not None).lower(),
+        "prior": _source(localiser.prior),
+        "places within reach": localiser.reached,
     }
+
+
+def _source(prior: Prior | None) -> str:
+    if prior is None:
+        return "none"
+    return "parameter" if prior.stamp is None else "topic"

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
@@ -52,18 +52,17 @@ def holder(lock: Path) -> str | None:
 
 def _locked(lock: Path, what: Path) -> FileIO:
     while True:
-        opened = FileIO(lock, "a+")
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(opened.fileno()), lock.stat()):
-                return opened
-        except FileNotFoundError:  # who held it has just ended, and removed it
-            pass
-        except BlockingIOError:
-            with opened:
+        with ExitStack() as stack:
+            opened = stack.enter_context(FileIO(lock, "a+"))
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 who = _named(opened)
-            raise InputError(f"{what}: is being written by {who}: wait for it, or name another") from None
-        opened.close()
+                raise InputError(f"{what}: is being written by {who}: wait for it, or name another") from None
+            with suppress(FileNotFoundError):  # who held it has just ended, and removed it
+                if os.path.samestat(os.fstat(opened.fileno()), lock.stat()):
+                    stack.pop_all()
+                    return opened
 
 
 def _named(opened: FileIO) -> str:

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from vpr_ros.array_file import read_array
-from vpr_ros.atomic_folder import standing
+from vpr_ros.atomic_folder import read_whole
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geodesy import Datum, to_enu
-from vpr_ros.geotagged import COLUMNS, Image, Rows
+from vpr_ros.geotagged import Image, Rows, make_rows
 from vpr_ros.index_file import read_index
 from vpr_ros.map_index import inner, is_flat, keeps_descriptors, reconstructed, rotated, set_effort
 from vpr_ros.map_manifest import (
     CENTRE,
     DESCRIPTORS,
     INDEX,
+    NAMES,
     PICTURES,
     PLACES,
     Manifest,
@@ -33,7 +34,9 @@ from vpr_ros.map_manifest import (
     is_large,
     read_manifest,
 )
+from vpr_ros.map_names import Names
 from vpr_ros.map_pictures import LoosePictures, Pictures
+from vpr_ros.map_places import NUMBERS, read_places
 from vpr_ros.map_search import best, compare, inner_products, nearest
 from vpr_ros.map_statistics import evenly, spacing_of
 from vpr_ros.pixels import rgb_from_file
@@ -43,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 Places = NDArray[np.int64]
 #: Places that are looked at at a time; those among which a search compares with each.
-BLOCK, FEW = 8192, 1000
+BLOCK, FEW = 8192, 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +57,11 @@ class PlaceMap:
         folder: where it was opened.
         manifest: what it says of itself.
         index: row i is place i; inner product of unit descriptors, so cosine similarity.
-        places: (N,) rows of the geotagged-images table.
+        places: (N,) rows of the geotagged-images table; in `rows` their image and session, too.
         stored: the descriptors beside the index, where they are kept.
         pictures: the JPEGs of the places, where they are kept.
+        names: their images and sessions, where `places` is without.
+        centre: mean of what `search` compares with, of a sample of the places; format 1 does not say.
     """
 
     folder: Path
@@ -65,6 +70,8 @@ class PlaceMap:
     places: Rows
     stored: DescriptorFile | None = None
     pictures: Pictures | LoosePictures | None = None
+    names: Names | None = None
+    centre: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -197,6 +204,15 @@ class PlaceMap:
         for start in range(0, len(self), size):
             yield start, self.descriptors(np.arange(start, min(start + size, len(self))))
 
+    def rows(self, places: Places | None = None) -> Rows:
+        """Return the (M,) whole rows of M places, or of all; raises InputError where they are damaged."""
+        places = np.arange(len(self)) if places is None else places
+        rows = self.places[places]
+        if self.names is None:
+            return rows
+        numbers = {name: rows[name] for name in NUMBERS.names or ()}
+        return make_rows(str(self.folder / PLACES), **numbers, **self.names.of(places))
+
     def image(self, place: int) -> Image | None:
         """Return the small picture of a place, or None where the map has none, or it is damaged."""
         picture = self.pictures.read(place) if self.pictures is not None else None
@@ -215,15 +231,9 @@ class PlaceMap:
 
     @cached_property
     def _centre(self) -> NDArray[np.float32]:
-        """The mean of what `search` compares with, of a sample of the places."""
-        if CENTRE not in self.manifest.files:  # format 1
-            return np.asarray(self.descriptors(evenly(len(self))).mean(axis=0), np.float32)
-        file = self.folder / CENTRE
-        centre = read_array(file)
-        expected = (self.index if self.compares_descriptors else inner(self.index)).d
-        if centre.shape != (expected,) or centre.dtype != np.float32:
-            raise InputError(f"{file}: {centre.dtype} of shape {centre.shape}: build the map again")
-        return centre
+        if self.centre is not None:
+            return self.centre
+        return np.asarray(self.descriptors(evenly(len(self))).mean(axis=0), np.float32)
 
     def _products(self, queries: NDArray[np.float32], places: Places) -> NDArray[np.float32]:
         """Return the (M, W) similarities of (M, P) descriptors to W places, as `search` ranks by."""
@@ -255,9 +265,15 @@ def open_map(folder: Path, fingerprint: str | None = None, memory_mapped: bool =
     Raises:
         InputError: missing, damaged, of a newer format, or built with another encoder.
     """
-    found = standing(folder)
-    if found != folder:
-        logger.warning("%s: its replacement was cut short: opening the previous map at %s", folder, found)
+    place_map = read_whole(folder, lambda found: _open(found, fingerprint, memory_mapped))
+    if place_map.folder != folder:
+        logger.warning(
+            "%s: its replacement was cut short: opening the previous map at %s", folder, place_map.folder
+        )
+    return place_map
+
+
+def _open(found: Path, fingerprint: str | None, memory_mapped: bool) -> PlaceMap:
     manifest = read_manifest(found)
     if fingerprint is not None and manifest.encoder != fingerprint:
         raise InputError(
@@ -265,7 +281,7 @@ def open_map(folder: Path, fingerprint: str | None = None, memory_mapped: bool =
             "name the weights it was built with, or build it again with these"
         )
     check_files(found, manifest, whole=False)
-    places = _read_places(found / PLACES, memory_mapped)
+    places = read_places(found, manifest.format == 1, memory_mapped and is_large(found / PLACES))
     index = read_index(found / INDEX, memory_mapped and is_large(found / INDEX))
     if not len(places) == index.ntotal == manifest.places or index.d != manifest.dimension:
         raise InputError(
@@ -281,13 +297,17 @@ def open_map(folder: Path, fingerprint: str | None = None, memory_mapped: bool =
         pictures = LoosePictures(found, manifest)
     elif PICTURES in manifest.files:
         pictures = Pictures(found)
-    return PlaceMap(found, manifest, index, places, stored, pictures)
+    names = Names(found, len(places)) if NAMES in manifest.files else None
+    centre = read_array(found / CENTRE) if CENTRE in manifest.files else None
+    place_map = PlaceMap(found, manifest, index, places, stored, pictures, names, centre)
+    _check_centre(place_map)
+    return place_map
 
 
-def _read_places(file: Path, memory_mapped: bool) -> Rows:
-    places = read_array(file, memory_mapped and is_large(file))
-    if places.dtype.names != tuple(COLUMNS):
+def _check_centre(place_map: PlaceMap) -> None:
+    centre = place_map.centre
+    expected = (place_map.index if place_map.compares_descriptors else inner(place_map.index)).d
+    if centre is not None and (centre.shape != (expected,) or centre.dtype != np.float32):
         raise InputError(
-            f"{file}: columns {places.dtype.names}, expected {tuple(COLUMNS)}: build the map again"
+            f"{place_map.folder / CENTRE}: {centre.dtype} of shape {centre.shape}: build the map again"
         )
-    return places

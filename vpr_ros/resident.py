@@ -43,21 +43,33 @@ class ResidentMap:
 
     @torch.inference_mode()
     def search(
-        self, descriptors: NDArray[np.float32], k: int
+        self, descriptors: NDArray[np.float32], k: int, within: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the (M, k) similarities, falling, and numbers of the vectors nearest to (M, P) ones."""
+        """Return the (M, k) similarities, falling, and numbers of the vectors nearest to (M, P) ones.
+
+        Args:
+            descriptors: of unit length.
+            k: is cut to the number of vectors.
+            within: the only vectors that count, each once; all of them where it is None.
+        """
         device = self._vectors.device
-        if len(descriptors) == 1 and device.type == "cuda":
+        if within is None and len(descriptors) == 1 and device.type == "cuda":
             if self._graph is None or self._graph[0] != k:
                 search = partial(self._nearest, k=k)
                 self._graph = k, SearchGraph(search, self._vectors.shape[1], device)
             return self._graph[1](descriptors)
-        similarities, numbers = self._nearest(torch.from_numpy(descriptors).to(device), k)
+        chosen = None if within is None else torch.from_numpy(within).to(device)
+        similarities, numbers = self._nearest(torch.from_numpy(descriptors).to(device), k, chosen)
         return similarities.cpu().numpy(), numbers.cpu().numpy()
 
-    def _nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        count = len(self._vectors)
-        rough = F.linear(queries.half(), self._vectors).topk(min(k + SPARE, count), dim=1).indices
+    def _nearest(self, queries: Tensor, k: int, chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        products = F.linear(queries.half(), self._vectors)
+        if chosen is not None:  # after the product: the vectors of many would be a second copy of the map
+            products = products[:, chosen]
+        count = products.shape[1]
+        rough = products.topk(min(k + SPARE, count), dim=1, sorted=False).indices
+        if chosen is not None:
+            rough = chosen[rough]
         exact = (self._vectors[rough].float() @ queries[..., None])[..., 0]
         similarities, order = exact.topk(min(k, count), dim=1)
         return similarities, rough.gather(1, order)
