@@ -10,9 +10,9 @@ READY  := $(VENV)/.ready
 help:
 	@echo 'make demo   drive through a small town twice, find the second drive on a map of the first'
 	@echo 'make test   run the tests'
-	@echo 'make torture  hurt the node: hostile messages, endurance, map swaps, kills; minutes'
+	@echo 'make torture  hurt node and maps: hostile messages, endurance, map swaps, kills; minutes'
 	@echo 'make lint   ruff and mypy'
-	@echo 'make bench  time training and answering beside the usual way, mining, and the node over DDS'
+	@echo 'make bench  time training, mining, building maps, answering, and the node over DDS, beside the usual way'
 	@echo 'make model  make the default model again, from the photographs in SHARED and another town'
 	@echo 'make clean  remove the environment and what the demo wrote'
 
@@ -48,6 +48,7 @@ bench: $(READY)
 	@mkdir -p bench
 	@$(BIN)/python training/bench_training.py $(BENCH) --json bench/training.json
 	@$(BIN)/python training/bench_mining.py --height 64 --width 64 --json bench/mining.json
+	@$(BIN)/python training/bench_build.py --trunk alexnet --dimension 256 --images 256 --json bench/build.json
 	@$(BIN)/python -m vpr_ros.bench_localise --json bench/localise.json
 	@$(BIN)/python -m vpr_ros.bench_node --seconds 20 --json bench/node.json
 
