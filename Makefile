@@ -29,8 +29,9 @@ $(READY): requirements.txt setup.py setup.cfg pyproject.toml package.xml
 demo: $(READY)
 	@$(BIN)/python -m demo.drive
 
+# two at a time: half of them wait, for processes and for messages
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 TORTURE ?= --seed 0 --scale 1
 torture: $(READY)

@@ -12,7 +12,7 @@ def test_map_kills(tmp_path, seed, scaled, tell):
     at_random = [each for how, each in came.items() if "at calls" not in how]
     at_calls = [each for how, each in came.items() if "at calls" in how]
     for what, each in (("map writers at random", at_random), ("map writers at every call", at_calls)):
-        old, new, left = (sum(counts[name] for counts in each) for name in ("old", "new", "left over"))
+        old, new, left = (sum(counts.get(name, 0) for counts in each) for name in ("old", "new", "left over"))
         tell(f"kills of {what}", old + new, f"old map {old}, new one {new} times; {left} times leftovers")
         assert min(old, new, left) > (old + new) // 10
     for counts in at_calls:
