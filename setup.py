@@ -17,7 +17,7 @@ setup(
     maintainer_email=PACKAGE.find("maintainer").get("email"),
     python_requires=">=3.10",
     install_requires=["setuptools"],
-    packages=find_packages(include=[NAME]),
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["models/*.safetensors", "templates/*.html.j2"]},
     package_dir={"": "."},
     data_files=[

@@ -245,7 +245,7 @@ def test_images_outside_the_fixes_are_left_out_and_counted(write, caplog):
     bag = write([fix(t, east(t)) for t in range(2, 5)] + [image(t, 0) for t in (0, 1, 1.9, 2, 3.5, 4, 4.1)])
     assert seconds_of(read_bag(bag, spacing=0.0)).tolist() == [2, 3.5, 4]
     assert "3 of 7 images kept" in caplog.text
-    assert "4 outside the fixes, 0 in gaps" in caplog.text
+    assert "4 outside the track, 0 in gaps" in caplog.text
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(2.9, [0.5, 1.0, 4.0, 4.5]), (3.0, [0.5, 1, 2, 3, 4, 4.5])])

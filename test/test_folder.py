@@ -14,7 +14,6 @@ from PIL.TiffImagePlugin import IFDRational
 from test.error_lines import check_line, input_error
 from vpr_ros.errors import InputError
 from vpr_ros.folder import read_folder
-from vpr_ros.image_files import read_image
 
 GPS = ExifTags.GPS
 HEADER = "image,latitude,longitude,altitude,heading,stamp,session"
@@ -425,6 +424,7 @@ def test_any_damaged_byte_of_the_exif_gives_rows_or_one_line(tmp_path):
             assert len(rows) == 1
 
 
-def test_read_image_of_a_folder(tmp_path):
-    with input_error(tmp_path, "no such image"):
-        read_image(tmp_path)
+def test_a_folder_is_no_image(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    with input_error(tmp_path / "a.png", "no such image"):
+        read_folder(write_table(tmp_path, "image,latitude,longitude", "a.png,1,2")).read(0)

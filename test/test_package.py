@@ -64,6 +64,7 @@ def test_the_prefix_gets_what_ros_looks_for(wheel: list[zipfile.ZipInfo], name: 
 def test_the_default_model_is_installed_and_neither_tests_nor_demo(wheel: list[zipfile.ZipInfo]) -> None:
     names = [entry.filename for entry in wheel]
     assert "vpr_ros/models/alexnet-netvlad-256.safetensors" in names
+    assert "vpr_ros/datasets/msls.py" in names
     assert {name.split("/")[0] for name in names if name.endswith(".py") and "/data/" not in name} == {
         "vpr_ros"
     }
@@ -103,7 +104,7 @@ def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
         *("node", "node_parameters", "managed_node", "active", "camera", "outputs", "messages"),
         *("player", "replay_through_node", "bench_node", "bench_traffic"),
     }
-    for file in [*ROOT.glob("vpr_ros/*.py"), *ROOT.glob("training/*.py")]:
+    for file in [*ROOT.glob("vpr_ros/**/*.py"), *ROOT.glob("training/*.py")]:
         if file.stem not in top:
             for line in file.read_text().splitlines():
                 words = line.split()
@@ -122,8 +123,8 @@ def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
     [
         (
             "localise.launch.py",
-            "map weights image compressed odometry prior namespace params_file use_sim_time autostart large_images "
-            "log_level",
+            "map weights image compressed odometry prior namespace params_file use_sim_time autostart "
+            "large_images log_level",
         ),
         (
             "replay.launch.py",

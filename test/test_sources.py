@@ -1,11 +1,15 @@
 """One way in for whatever a path holds."""
 
+from pathlib import Path
+
 import pytest
 
 from test.conftest import write_image_folder
 from test.error_lines import input_error
 from vpr_ros import sources
-from vpr_ros.sources import read_source, read_sources
+from vpr_ros.geodesy import Datum
+from vpr_ros.recording import open_recording
+from vpr_ros.sources import FORMATS, Source, parse_source, read_source, read_sources
 
 
 @pytest.fixture
@@ -102,3 +106,56 @@ def test_rows_that_are_none(tmp_path, rows):
     folder = write_image_folder(tmp_path / "walk", 5)
     with input_error(f"rows '{rows}'"):
         read_sources(folder, rows=rows)
+
+
+# --- formats that are named
+
+
+def test_a_source_may_name_its_format_and_options(tmp_path):
+    source = parse_source(Path(f"track,clock_offset=-2.5,file={tmp_path}/a.gpx:{tmp_path}/photos"))
+    assert source == Source("track", {"clock_offset": -2.5, "file": tmp_path / "a.gpx"}, tmp_path / "photos")
+    assert parse_source(Path("kitti,datum=49/8.4,heading=30:00")).options == {
+        "datum": Datum(49, 8.4),
+        "heading": 30.0,
+    }
+    assert parse_source(Path("msls:~/msls")).path == Path("~/msls").expanduser()
+
+
+def test_a_path_with_a_colon_is_a_path_where_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image_folder(tmp_path / "utm:walk", 2)
+    assert parse_source(Path("utm:walk")) == Source("folder", {}, Path("utm:walk"))
+    assert len(read_source(Path("utm:walk"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("mapillary:/data", ("no format 'mapillary'", "msls")),
+        ("msls,datum=1/2:/data", ("msls,datum=1/2", "expected zone")),
+        ("folder,zone=32U:/data", ("no such option", "none")),
+        ("utm,zone=north:/data", ("utm,zone=north", "such as 32U")),
+        ("utm,zone:/data", ("utm,zone", "''")),
+        ("track,clock_offset=soon:/data", ("clock_offset=soon", "number")),
+        ("kitti,datum=49:/data", ("datum '49'", "LATITUDE/LONGITUDE")),
+    ],
+)
+def test_sources_that_say_something_wrong(text, parts):
+    with input_error(*parts):
+        parse_source(Path(text))
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("bag", "dbstruct")])
+def test_every_format_refuses_a_folder_that_is_not_there_or_empty(tmp_path, name):
+    options = ",datum=1/2" if name == "kitti" else ""
+    for folder in (tmp_path / "gone", tmp_path):
+        with input_error(folder):
+            read_source(Path(f"{name}{options}:{folder}"))
+
+
+def test_a_named_folder_is_read_by_commands_and_replayed(tmp_path):
+    source = Path(f"folder:{write_image_folder(tmp_path / 'walk', 3)}")
+    assert len(read_sources([source, source])) == 6
+    recording = open_recording(source)
+    assert [frame.image().shape for frame in recording.frames()] == [(72, 96, 3)] * 3
+    assert all(b"\x89PNG" in frame.cdr() for frame in recording.frames())

@@ -48,14 +48,15 @@ def build_map(
     Interrupted or killed, the same command goes on from where it was.
 
     Args:
-        data: Folders of images (images.csv or EXIF) or bags (rosbag2, MCAP, ROS 1); several as '[a,b]'.
+        data: Folders of images (images.csv or EXIF), bags (rosbag2, MCAP, ROS 1) or public data sets
+            (docs/data-sets.md); several as '[a,b]'.
         out: Folder of the map; a map of that name is replaced.
         weights: Weights file of the encoder; the node must be given the same one.
         session: Only the images of this session.
         rows: Only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.
         fix_topic: Of a bag with more than one NavSatFix topic.
-        spacing: Metres driven from one place to the next, in a bag; 0 keeps every image.
+        spacing: Metres driven from one place to the next, of a drive; 0 keeps every image.
         max_fix_gap: Seconds without a fix above which a bag's images are left out.
         geotag_std: Standard deviation of the geotags, metres, each horizontal axis.
         pictures: Keep a small picture of each place, for people to look at.

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.counted import Counted
 from vpr_ros.batches import encode_table
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
@@ -33,6 +34,8 @@ def evaluate(
     spacing: float = 0.0,
     max_fix_gap: float = 2.0,
     radius: float = 25.0,
+    views: int = 1,
+    other_times: bool = False,
     json: Path | None = None,
     device: str = "auto",
 ) -> dict[str, float | None]:
@@ -42,7 +45,8 @@ def evaluate(
 
     Args:
         map: Folder of the map.
-        data: The queries: folders of images or bags, with their true geotags; several as '[a,b]'.
+        data: The queries, with their true geotags: folders of images, bags or public data sets
+            (docs/data-sets.md); several as '[a,b]'.
         weights: Weights file that the map was built with.
         session: Only the images of this session.
         rows: Only these images, start:stop:step; ::2 is every other one.
@@ -51,20 +55,25 @@ def evaluate(
         spacing: Metres driven from one query to the next, in a bag; 0 takes every image.
         max_fix_gap: Seconds without a fix above which a bag's images are left out.
         radius: Metres within which a retrieved place is right.
+        views: Views of a panorama on the map, all at one position: only the best counts. 12 of Tokyo 24/7.
+        other_times: Leave out places with the query's time stamp. Of Tokyo Time Machine.
         json: Write the figures to this file.
         device: auto, cuda or cpu.
     """
     if not radius > 0:
         raise InputError(f"--radius {radius:g}: expected a positive number of metres")
+    if views < 1:
+        raise InputError(f"--views {views}: expected at least 1")
     engine = Engine(load_encoder(weights), choose_device(device))
     place_map = open_map(map, engine.fingerprint)
     queries = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
+    counted = Counted(place_map.places, max(NS), views, other_times)
     retrieved: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(queries)
     with closing(encode_table(engine, queries, what="encoding queries")) as batches:
         for batch in batches:
-            _, places = place_map.search(batch.descriptors, max(NS))
+            _, places = place_map.search(batch.descriptors, counted.depth)
             for row, found in zip(batch.rows, places, strict=True):
-                retrieved[row] = found
+                retrieved[row] = counted.of(found, int(queries.rows["stamp"][row]))
     positives = within_radius(queries.rows, place_map.places, radius)
     mapped = np.flatnonzero(has_positive(positives))
     if not len(mapped):

@@ -96,13 +96,13 @@ def add(
 
     Args:
         map: Folder of the map; it is replaced.
-        data: Folders of images (images.csv or EXIF) or bags (rosbag2, MCAP, ROS 1).
+        data: Folders of images (images.csv or EXIF), bags (rosbag2, MCAP, ROS 1) or public data sets.
         weights: Weights file that the map was built with; the model that ships where none is named.
         session: Only the images of this session.
         rows: Only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.
         fix_topic: Of a bag with more than one NavSatFix topic.
-        spacing: Metres driven from one place to the next, in a bag; 0 keeps every image.
+        spacing: Metres driven from one place to the next, of a drive; 0 keeps every image.
         max_fix_gap: Seconds without a fix above which a bag's images are left out.
         geotag_std: Standard deviation of the drive's geotags, metres, each horizontal axis.
         supersede: Leave out the places of the map that the drive has within so many metres, looking the same

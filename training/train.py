@@ -72,7 +72,8 @@ def train(
     """Learn to recognise places from geotagged images.
 
     Args:
-        data: Folders of images (images.csv or EXIF) or bags (rosbag2, MCAP, ROS 1); several as '[a,b]'.
+        data: Folders of images (images.csv or EXIF), bags (rosbag2, MCAP, ROS 1) or public data sets
+            (docs/data-sets.md); several as '[a,b]'.
         out: Folder of the run: weights, checkpoint, configuration, logs and curves.
         val: Validation data, likewise; without it a part of the data is held out, by place.
         val_share: Share of the images that is held out where there is no validation data.

@@ -254,7 +254,7 @@ def read_bag(
         raise InputError(f"{path}: {error}") from error
     kept = keyframes(geotags.enu, spacing)
     logger.info(
-        "%s: %d of %d images kept, one each %g m (%d outside the fixes, %d in gaps over %g s, "
+        "%s: %d of %d images kept, one each %g m (%d outside the track, %d in gaps over %g s, "
         "%d between keyframes); %d messages without a fix, %d that do not deserialise",
         *(path, len(kept), len(stamps), spacing, geotags.outside, geotags.in_gaps, max_fix_gap),
         *(len(geotags.known) - len(kept), drive.no_fix, drive.torn),

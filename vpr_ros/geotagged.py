@@ -114,8 +114,16 @@ def _check(rows: Rows, source: str) -> None:
             row = int(np.flatnonzero(wrong)[0])
             raise InputError(
                 f"{source}: {name} {values[row]:g} of {rows['image'][row] or f'row {row}'}: "
-                f"expected {-bound:g} to {bound:g}{' or nothing' if optional else ''}"
+                f"expected {-bound:g} to {bound:g}{' or nothing' if optional else ''}{_guess(rows[row])}"
             )
+
+
+def _guess(row: np.void) -> str:
+    """Return what a row with a number out of range may suffer from; nothing where there is no telling."""
+    latitude, longitude = abs(row["latitude"]), abs(row["longitude"])
+    if 90 < latitude <= 180 and longitude <= 90:
+        return ": are latitude and longitude swapped?"
+    return ": is it in metres?" if np.isfinite(latitude) and latitude > 180 else ""
 
 
 def join(parts: Sequence[GeotaggedImages]) -> GeotaggedImages:

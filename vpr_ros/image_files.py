@@ -13,7 +13,10 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".p
 
 
 def image_table(folder: Path, rows: Rows) -> GeotaggedImages:
-    """Return the table of these rows; their `image` is a path below the folder."""
+    """Return the table of these rows, whose `image` is a path below the folder.
+
+    Images are upright by their EXIF orientation; one that is not there raises InputError when it is read.
+    """
 
     def fetch(row: int) -> Undecoded:
         return _open_image(folder / str(rows["image"][row]))
@@ -30,11 +33,6 @@ def check_below(image: str, table: Path) -> None:
     """Raise InputError for a path of a table that leads out of the table's folder."""
     if Path(image).is_absolute() or ".." in Path(image).parts:
         raise InputError(f"{table}: image '{image}' lies outside the folder: expected a path below it")
-
-
-def read_image(file: Path) -> Image:
-    """Return an image file as (H, W, 3) RGB, upright by its EXIF orientation."""
-    return _open_image(file).rgb()
 
 
 def _is_image(file: Path) -> bool:

@@ -21,7 +21,6 @@ from vpr_ros.bag import (
     Recorded,
     choose_topic,
     header_stamp,
-    is_bag,
     read_bag,
     reference,
     rgb,
@@ -31,7 +30,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.odometry import Pose
 from vpr_ros.pixels import compress
-from vpr_ros.sources import read_sources
+from vpr_ros.sources import parse_source, read_sources
 from vpr_ros.track import geotag
 from vpr_ros.truth import read_truth
 
@@ -39,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: Nanoseconds: the end of ROS time, in 2038.
 END_OF_TIME = 2**31 * 10**9
+#: How the files begin that a CompressedImage holds.
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,10 @@ def open_recording(
     odometry_topic: str | None = None,
     max_fix_gap: float = 2.0,
 ) -> Recording:
-    """Open a bag or a folder of images for replay.
+    """Open a bag, or what `vpr_ros.sources.parse_source` takes besides, for replay.
 
     Args:
-        path: of the bag or folder.
+        path: of the bag, folder or data set.
         session: of a folder: only its images.
         rows: of a folder: only these images, start:stop:step.
         image_topic: of a bag with more than one image topic.
@@ -125,12 +126,14 @@ def open_recording(
         max_fix_gap: seconds between two fixes, or lines of `truth`, above which images between them are
             not judged.
     """
-    if not is_bag(path):
+    source = parse_source(path)
+    if source.format != "bag" or source.options:
         if odometry_topic is not None:
             raise InputError(f"{path}: no bag, so there is no odometry on '{odometry_topic}'")
         return _open_folder(path, session, rows, frame_rate, truth, max_fix_gap)
     if session is not None or rows is not None:
         raise InputError(f"{path}: a bag is replayed whole: --session and --rows are of folders of images")
+    path = source.path
     bag = BagFile(path)
     topic = choose_topic(bag, (RAW, COMPRESSED), image_topic, "--image-topic")
     if odometry_topic is not None:
@@ -248,18 +251,16 @@ def _folder_frames(
 ) -> Iterator[Frame]:
     stamps = _camera_stamps(images.rows["stamp"], frame_rate, folder)
     for number, stamp in enumerate(stamps.tolist()):
-        yield _folder_frame(folder, images, number, row_of.get(number), stamp)
+        yield _folder_frame(images, number, row_of.get(number), stamp)
 
 
-def _folder_frame(folder: Path, images: GeotaggedImages, number: int, row: int | None, stamp: int) -> Frame:
+def _folder_frame(images: GeotaggedImages, number: int, row: int | None, stamp: int) -> Frame:
     def cdr() -> bytes:
-        file = folder / str(images.rows["image"][number])
-        suffix = file.suffix.lower()
-        if suffix in (".jpg", ".jpeg", ".png"):
-            data = file.read_bytes()
-        else:
-            data, suffix = compress(images.read(number), ".png"), ".png"
-        return compressed_image(stamp, data, "png" if suffix == ".png" else "jpeg")
+        undecoded = images.undecoded(number)
+        data = b"" if undecoded.data is None else bytes(undecoded.data)
+        if not data.startswith((_JPEG, _PNG)):
+            data = compress(undecoded.rgb(), ".png")
+        return compressed_image(stamp, data, "jpeg" if data.startswith(_JPEG) else "png")
 
     return Frame(row, stamp, stamp, lambda: images.read(number), cdr)
 

@@ -1,16 +1,108 @@
-"""Geotagged images from whatever a path holds: a bag, or a folder of images."""
+"""Geotagged images from whatever a path holds: a bag, a folder of images, a public data set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from vpr_ros.bag import is_bag, read_bag
+from vpr_ros.datasets.dbstruct import read_dbstruct
+from vpr_ros.datasets.kitti_odometry import is_kitti_odometry, read_kitti_odometry
+from vpr_ros.datasets.kitti_raw import is_kitti_raw, read_kitti_raw
+from vpr_ros.datasets.local_frame import parse_datum
+from vpr_ros.datasets.msls import is_msls, read_msls
+from vpr_ros.datasets.photos_and_track import has_track, read_photos_and_track
+from vpr_ros.datasets.pose_bag import read_pose_bag
+from vpr_ros.datasets.utm_metres import parse_zone
+from vpr_ros.datasets.utm_names import has_utm_names, read_utm_names
 from vpr_ros.errors import InputError
-from vpr_ros.folder import read_folder
+from vpr_ros.folder import TABLE, read_folder
 from vpr_ros.geotagged import GeotaggedImages, join, only_session
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which geotagged images are stored.
+
+    Attributes:
+        looks: tells whether a path holds it.
+        read: returns the images of a path.
+        options: of `read`, each with what makes its value of a text; it raises InputError or ValueError.
+        drive: whether `read` takes max_fix_gap and spacing, too.
+    """
+
+    looks: Callable[[Path], bool]
+    read: Callable[..., GeotaggedImages]
+    options: Mapping[str, Callable[[str], object]] = field(default_factory=dict)
+    drive: bool = False
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+#: In the order in which they are looked for. A folder that looks like none of them is one of EXIF geotags.
+FORMATS = {
+    "bag": Format(is_bag, read_pose_bag, {"datum": parse_datum, "heading": float, "poses": str}, drive=True),
+    "track": Format(has_track, read_photos_and_track, {"file": _path, "clock_offset": float}, drive=True),
+    "folder": Format(lambda path: (path / TABLE).is_file(), read_folder),
+    "dbstruct": Format(
+        lambda path: path.suffix == ".mat",
+        read_dbstruct,
+        {"images": _path, "queries": _path, "zone": parse_zone},
+    ),
+    "msls": Format(is_msls, read_msls, {"zone": parse_zone}),
+    "kitti-raw": Format(is_kitti_raw, read_kitti_raw, drive=True),
+    "kitti": Format(
+        is_kitti_odometry,
+        read_kitti_odometry,
+        {"datum": parse_datum, "heading": float, "poses": _path},
+        drive=True,
+    ),
+    "utm": Format(has_utm_names, read_utm_names, {"zone": parse_zone}),
+}
+_NAMED = re.compile(r"([a-z-]+)((?:,[^:]*)?):(.+)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images are read from: a name of FORMATS, its options, and the path."""
+
+    format: str
+    options: Mapping[str, object]
+    path: Path
+
+
+def parse_source(text: Path) -> Source:
+    """Return what a path says, or FORMAT:PATH, or FORMAT,OPTION=VALUE,...:PATH; raises InputError.
+
+    Without a format it is the one that the path looks like.
+    """
+    named = None if text.exists() else _NAMED.fullmatch(str(text))
+    if named is None:
+        looks = (name for name, form in FORMATS.items() if form.looks(text))
+        return Source(next(looks, "folder"), {}, text)
+    name, words, path = named.groups()
+    if name not in FORMATS:
+        raise InputError(f"{text}: no format '{name}': expected one of {', '.join(FORMATS)}")
+    given = dict(word.partition("=")[::2] for word in words.split(",")[1:])
+    return Source(name, {each: _value(name, each, given[each]) for each in given}, _path(path))
+
+
+def _value(form: str, option: str, text: str) -> object:
+    options = FORMATS[form].options
+    if option not in options:
+        raise InputError(f"{form},{option}={text}: no such option: expected {', '.join(options) or 'none'}")
+    try:
+        return options[option](text)
+    except InputError as error:
+        raise InputError(f"{form},{option}={text}: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{form},{option}={text}: expected a number") from error
 
 
 def read_source(
@@ -20,12 +112,27 @@ def read_source(
     max_fix_gap: float = 2.0,
     spacing: float = 0.0,
 ) -> GeotaggedImages:
-    """Read a bag as `vpr_ros.bag.read_bag` does, anything else as a folder of images."""
-    if is_bag(path):
-        return read_bag(path, image_topic, fix_topic, max_fix_gap, spacing)
-    if path.is_file():
-        raise InputError(f"{path}: neither a bag (.mcap, .db3, .bag) nor a folder of images")
-    return read_folder(path)
+    """Read what `parse_source` finds; a bag without a datum as `vpr_ros.bag.read_bag` does."""
+    source = parse_source(path)
+    if source.format == "bag":
+        if "datum" not in source.options:
+            if source.options:
+                raise InputError(f"{path}: poses need a datum, as in bag,datum=49.0/8.4:{source.path}")
+            return read_bag(source.path, image_topic, fix_topic, max_fix_gap, spacing)
+        return read_pose_bag(
+            source.path,
+            **source.options,  # type: ignore[arg-type]  # as FORMATS makes them
+            image_topic=image_topic,
+            max_fix_gap=max_fix_gap,
+            spacing=spacing,
+        )
+    if source.format != "dbstruct" and source.path.is_file():
+        raise InputError(
+            f"{path}: neither a bag (.mcap, .db3, .bag), a dbStruct (.mat) nor a folder of images"
+        )
+    form = FORMATS[source.format]
+    drive = {"max_fix_gap": max_fix_gap, "spacing": spacing} if form.drive else {}
+    return form.read(source.path, **source.options, **drive)
 
 
 def read_sources(
@@ -40,13 +147,13 @@ def read_sources(
     """Read one source, or several as one table, or one session of it, or some rows of that.
 
     Args:
-        paths: bags or folders.
+        paths: each as `parse_source` takes it.
         session: only its images.
         rows: "start:stop:step" as in Python; "::2" is every other image.
         image_topic: as for `vpr_ros.bag.read_bag`.
         fix_topic: likewise.
-        max_fix_gap: likewise.
-        spacing: likewise.
+        max_fix_gap: seconds between two fixes of a drive above which images between them are left out.
+        spacing: metres driven from one image of a drive to the next; 0 keeps all.
     """
     each = [paths] if isinstance(paths, Path) else paths
     if not each:
