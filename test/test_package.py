@@ -122,8 +122,8 @@ def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
     [
         (
             "localise.launch.py",
-            "map weights image compressed odometry prior namespace params_file use_sim_time autostart large_images "
-            "log_level",
+            "map weights image compressed odometry prior namespace params_file use_sim_time autostart "
+            "large_images log_level",
         ),
         (
             "replay.launch.py",
