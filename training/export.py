@@ -122,21 +122,22 @@ def write_model(encoder: Encoder, file: Path, half: bool = False) -> None:
         if file.suffix != SUFFIX:
             torch.jit.trace(model, (example,)).save(str(file))  # type: ignore[no-untyped-call]
             return
+        try:
+            import onnx  # noqa: F401, PLC0415  PyTorch's export needs it, and says so at its end
+        except ImportError as error:
+            raise InputError(f"{file.name}: PyTorch exports ONNX with a package: pip install onnx") from error
         known = inspect.signature(torch.onnx.export).parameters
         tracing: dict[str, Any] = {"dynamo": False} if "dynamo" in known else {}
-        try:
-            torch.onnx.export(
-                model,
-                (example,),
-                str(file),
-                input_names=["images"],
-                output_names=["descriptors"],
-                dynamic_axes={"images": {0: "batch", 2: "height", 3: "width"}, "descriptors": {0: "batch"}},
-                opset_version=OPSET,
-                **tracing,
-            )
-        except ImportError as error:
-            raise InputError(f"{file.name}: exporting ONNX needs a package: pip install onnx") from error
+        torch.onnx.export(
+            model,
+            (example,),
+            str(file),
+            input_names=["images"],
+            output_names=["descriptors"],
+            dynamic_axes={"images": {0: "batch", 2: "height", 3: "width"}, "descriptors": {0: "batch"}},
+            opset_version=OPSET,
+            **tracing,
+        )
 
 
 def descriptors_of(encoder: Encoder, file: Path) -> Callable[[list[Image]], NDArray[np.float32]]:

@@ -40,13 +40,14 @@ def external_files(file: Path) -> list[Path]:
     try:
         with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
             locations = _locations(file, data)
-    except (ValueError, IndexError) as error:  # IndexError: it ends too early
-        if isinstance(error, InputError):
-            raise
+        return [_beside(file, location) for location in sorted(locations)]
+    except InputError:
+        raise
+    # IndexError: it ends too early; OSError, RuntimeError: a name too long, links in a circle
+    except (ValueError, IndexError, OSError, RuntimeError) as error:
         raise InputError(
             f"{file}: damaged or not ONNX ({first_line(error)}): export it again or copy it again"
         ) from error
-    return [_beside(file, location) for location in sorted(locations)]
 
 
 def _locations(file: Path, data: mmap) -> set[str]:
@@ -102,7 +103,7 @@ def _beside(file: Path, location: str) -> Path:
     there = folder / location
     # links are followed: one that leads out of the folder is as good as a path that does
     if Path(location).is_absolute() or not there.resolve().is_relative_to(folder):
-        raise InputError(f"{file}: its tensors are in '{location}', outside its folder: put them beside it")
+        raise InputError(f"{file}: its tensors are in {location!r}, outside its folder: put them beside it")
     if not there.is_file():
-        raise InputError(f"{file}: its tensors are in '{location}', which is not there: copy it too")
+        raise InputError(f"{file}: its tensors are in {location!r}, which is not there: copy it too")
     return there
