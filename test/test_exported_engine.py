@@ -1,6 +1,8 @@
 """An exported model gives what it gives elsewhere; one that is not what is said of it is refused."""
 
 import builtins
+import os
+import subprocess
 import sys
 
 import cv2
@@ -254,13 +256,18 @@ def test_onnxruntime_that_is_not_installed(file, monkeypatch):
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def asked(monkeypatch, tmp_path):
     """Let onnxruntime have GPUs; return what providers it is asked for, while a processor computes."""
     asked = []
     whole = onnxruntime.InferenceSession
 
     class Session:
-        def __init__(self, path, options, providers):
+        lacking = None
+
+        def __init__(self, path, options, providers, enable_fallback):
+            assert not enable_fallback
+            if Session.lacking in dict(providers):
+                raise RuntimeError("libnvinfer.so.10: no such file")
             asked.append(dict(providers))
             self.inner = whole(path, options, providers=[CPU])
 
@@ -272,11 +279,11 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["Odd", CPU, CUDA, TENSORRT])
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return asked
 
 
-def test_the_fastest_that_there_is(file, asked, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_the_fastest_that_there_is(file, asked, tmp_path):
     engine = ExportedEngine(read_exported(file), "auto")
     assert list(asked[0]) == [TENSORRT, CUDA, CPU]
     assert engine.runs_on == "TensorRT and CUDA and CPU by onnxruntime"
@@ -286,13 +293,19 @@ def test_the_fastest_that_there_is(file, asked, tmp_path, monkeypatch):
     assert cache.stat().st_mode & 0o777 == 0o700
 
 
+def test_tensorrt_whose_libraries_are_not_installed(file, asked, monkeypatch):
+    monkeypatch.setattr(onnxruntime.InferenceSession, "lacking", TENSORRT)
+    engine = ExportedEngine(read_exported(file), "auto")
+    assert list(asked[0]) == [CUDA, CPU]
+    assert engine.runs_on == "CUDA and CPU by onnxruntime"
+
+
 def test_the_processor_where_it_is_asked_for(file, asked):
     ExportedEngine(read_exported(file), "cpu")
     assert list(asked[0]) == [CPU]
 
 
-def test_a_certain_gpu(file, asked, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_a_certain_gpu(file, asked, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     engine = ExportedEngine(read_exported(file), "cuda:1")
@@ -304,14 +317,13 @@ def test_a_gpu_that_onnxruntime_has_not(file, monkeypatch, caplog):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with input_error("'cuda'", "onnxruntime-gpu", "use 'cpu'"):
+    with input_error("'cuda'", "install onnxruntime-gpu", "use 'cpu'"):
         ExportedEngine(read_exported(file), "cuda")
     assert ExportedEngine(read_exported(file), "auto").device.type == "cpu"
-    assert "has no CUDA" in caplog.text
+    assert "cannot use the GPU" in caplog.text
 
 
-def test_memory_that_is_used_up_is_told_as_pytorch_tells_it(file, asked, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_memory_that_is_used_up_is_told_as_pytorch_tells_it(file, asked, monkeypatch):
     engine = ExportedEngine(read_exported(file), "auto")
 
     def run(*_):
@@ -320,3 +332,17 @@ def test_memory_that_is_used_up_is_told_as_pytorch_tells_it(file, asked, tmp_pat
     monkeypatch.setattr(engine._session, "run", run, raising=False)
     with pytest.raises(torch.cuda.OutOfMemoryError, match=r"model\.onnx"):
         engine.encode([picture(64, 80)])
+
+
+def test_nobody_is_told(file, tmp_path):
+    """onnxruntime's telemetry, which begins by writing a number of the machine, does not begin."""
+    program = (
+        "import sys; from pathlib import Path; from vpr_ros.open_engine import open_engine; "
+        "open_engine(Path(sys.argv[1]), 'cpu')"
+    )
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", program, str(file)], env=environment | home, check=True, timeout=120
+    )
+    assert list(tmp_path.rglob("deviceid")) == []

@@ -56,7 +56,7 @@ def test_a_drive_is_calibrated_with_replayed_and_added(call, built, walk, foreig
     figures = replay(walk, place_map, tmp_path / "result", foreign, device="cpu")
     assert figures["recall"]["10m"]["recall@1"] == 1.0
     more = write_image_folder(tmp_path / "more", 3, first=40)
-    status, _, errors = call(add, place_map, "--data", more, "--map", place_map, "--weights", foreign)
+    status, _, errors = call(add, "--map", place_map, "--data", more, "--weights", foreign)
     assert status == 0, errors
     assert len(open_map(place_map)) == 17
 

@@ -32,7 +32,7 @@ PROVIDERS = {
 TENSORRT, CUDA, CPU = PROVIDERS
 #: What a model may take, by onnxruntime's name.
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # what goes wrong comes as an error, too
 
 
 class ExportedEngine:
@@ -69,8 +69,6 @@ class ExportedEngine:
         self._on_gpu = used[0] != CPU
         self.device = chosen if self._on_gpu else torch.device("cpu")
         self.runs_on = " and ".join(PROVIDERS[each] for each in used if each in PROVIDERS) + " by onnxruntime"
-        if chosen.type == "cuda" and not self._on_gpu:
-            logger.warning("%s: this onnxruntime has no CUDA: install onnxruntime-gpu", model.file)
         self._mean, self._std = (torch.tensor(each).view(3, 1, 1) for each in (says.mean, says.std))
         self._try()
         logger.info("%s: encoding on %s", says.name or model.file.name, self.runs_on)
@@ -152,6 +150,31 @@ class ExportedEngine:
 
 def _session(file: Path, device: torch.device, any_gpu: bool) -> Any:
     """Open the file with the fastest providers that there are on that device, or on any GPU that there is."""
+    onnxruntime = _onnxruntime(file)
+    there = onnxruntime.get_available_providers()
+    gpu = any_gpu or device.type == "cuda"
+    wanted = [each for each in PROVIDERS if each in there and (gpu or each == CPU)]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = _open(onnxruntime.InferenceSession, file, options, wanted, device.index or 0)
+    except Exception as error:  # onnxruntime's errors have nothing else in common
+        raise InputError(
+            f"{file}: onnxruntime {onnxruntime.__version__} refuses it ({first_line(error)}): export it again"
+        ) from error
+    if device.type == "cuda" and session.get_providers()[0] == CPU:
+        cure = (
+            f"onnxruntime {onnxruntime.__version__} cannot use the GPU: install onnxruntime-gpu and its CUDA"
+        )
+        if not any_gpu:
+            raise InputError(f"device '{device}': {cure}, or use 'cpu'")
+        logger.warning("%s: %s", file, cure)
+    return session
+
+
+def _onnxruntime(file: Path) -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.31 on it calls home, also on Linux
     try:
         import onnxruntime  # noqa: PLC0415  who has no exported model needs none
     except ImportError as error:
@@ -159,32 +182,21 @@ def _session(file: Path, device: torch.device, any_gpu: bool) -> Any:
             f"{file}: onnxruntime is not installed: pip install onnxruntime "
             "(onnxruntime-gpu for CUDA and TensorRT)"
         ) from error
-    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
-    there = onnxruntime.get_available_providers()
-    wanted = [
-        each for each in PROVIDERS if each in there and (any_gpu or device.type == "cuda" or each == CPU)
-    ]
-    if device.type == "cuda" and not any_gpu and wanted == [CPU]:
-        raise InputError(
-            f"device '{device}': this onnxruntime has no CUDA: install onnxruntime-gpu, or use 'cpu'"
-        )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = torch.get_num_threads()
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+    return onnxruntime
+
+
+def _open(session: Any, file: Path, options: Any, wanted: list[str], gpu: int) -> Any:
+    """Open the file with these providers, without those of them whose libraries are not installed."""
     try:
-        session = onnxruntime.InferenceSession(
-            str(file), options, providers=[(each, _options(each, device.index or 0)) for each in wanted]
-        )
-    except Exception as error:  # as above
-        raise InputError(
-            f"{file}: onnxruntime {onnxruntime.__version__} refuses it ({first_line(error)}): export it again"
-        ) from error
-    session.disable_fallback()  # what fails shall be seen to
-    if device.type == "cuda" and not any_gpu and session.get_providers()[0] == CPU:
-        raise InputError(
-            f"device '{device}': onnxruntime cannot use it: install the CUDA that it names above"
-        )
-    return session
+        providers = [(each, _options(each, gpu)) for each in wanted]
+        # its own way to fall back prints pages, and hides what fails later
+        return session(str(file), options, providers=providers, enable_fallback=0)
+    except Exception as error:
+        if wanted == [CPU]:
+            raise
+        logger.info("%s: no %s: %s", file, PROVIDERS[wanted[0]], first_line(error))
+        return _open(session, file, options, wanted[1:], gpu)
 
 
 def _options(provider: str, gpu: int) -> dict[str, Any]:
