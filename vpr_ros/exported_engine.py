@@ -65,6 +65,7 @@ class ExportedEngine:
         chosen = choose_device(device)
         self._session = _session(model.file, chosen, device == "auto")
         self._input, self._type, self._one_by_one = _input_of(self._session, model)
+        self._output = self._session.get_outputs()[0].name
         used = self._session.get_providers()
         self._on_gpu = used[0] != CPU
         self.device = chosen if self._on_gpu else torch.device("cpu")
@@ -88,7 +89,7 @@ class ExportedEngine:
         meanwhile()
         ordered = planes if self._model.says.channels == "rgb" else planes.flip(1)
         scaled = (self._fit_size(ordered).float() / 255 - self._mean) / self._std
-        batch: NDArray[Any] = scaled.numpy().astype(self._type)
+        batch: NDArray[Any] = np.ascontiguousarray(scaled.numpy(), self._type)
         step = 1 if self._one_by_one else len(batch)
         parts = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
         return np.concatenate(parts)
@@ -117,7 +118,7 @@ class ExportedEngine:
         """Return the (N, P) descriptors of what the model takes."""
         file = self._model.file
         try:
-            given = np.asarray(self._session.run(None, {self._input: batch})[0])
+            given = np.asarray(self._session.run([self._output], {self._input: batch})[0])
         except Exception as error:  # onnxruntime's errors have nothing else in common
             said = f"{file}: onnxruntime: {first_line(error)}"
             if self._on_gpu and "Failed to allocate memory" in said:
@@ -141,6 +142,8 @@ class ExportedEngine:
         shape = (size, size * 4 // 3) if isinstance(size, int) else size
         try:
             self.encode([np.full((*shape, 3), 128, np.uint8)])
+        except torch.cuda.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise InputError(
                 f"{first_line(error)}: it fails on {shape[1]}x{shape[0]}: correct input_size in "
