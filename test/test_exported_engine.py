@@ -332,6 +332,10 @@ def test_memory_that_is_used_up_is_told_as_pytorch_tells_it(file, asked, monkeyp
     monkeypatch.setattr(engine._session, "run", run, raising=False)
     with pytest.raises(torch.cuda.OutOfMemoryError, match=r"model\.onnx"):
         engine.encode([picture(64, 80)])
+    # and while it is opened: that is not the model's fault
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", run, raising=False)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        ExportedEngine(read_exported(file), "auto")
 
 
 def test_nobody_is_told(file, tmp_path):

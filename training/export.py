@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -95,21 +94,20 @@ def export(
             encoder.architecture.mean,
             encoder.architecture.std,
             name=weights.stem,
+            fingerprint=encoder.fingerprint() if photographs else "",
+            sha256=sum_of(made),
         )
         write_description(description_of(made), says)
+        told = "not checked against the weights, whose maps it cannot use: --check PHOTOS does that"
         if photographs:
             told = compare(encoder, descriptors_of(encoder, made), photographs, half, out)
-            says = replace(says, fingerprint=encoder.fingerprint(), sha256=sum_of(made))
-            write_description(description_of(made), says)
         # between the two the sum in the description tells that they do not belong together
         for file in (made, description_of(made)):
             sync(file)
             file.replace(out.parent / file.name)
     sync(out.parent)
     print(f"{out}: {encoder.dimension} dimensions; {description_of(out).name} beside it says what it takes")
-    print(
-        told if photographs else "not checked, so another encoder to maps: --check PHOTOS makes it the same"
-    )
+    print(told)
 
 
 def write_model(encoder: Encoder, file: Path, half: bool = False) -> None:

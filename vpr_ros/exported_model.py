@@ -32,9 +32,8 @@ class Description:
     std: _Three
     channels: str = "rgb"
     name: str = ""  # for people
-    #: Of the weights that it was exported from, and the sum of the model that was checked against them.
-    fingerprint: str = ""
-    sha256: str = ""
+    fingerprint: str = ""  # of the weights that the model was checked against
+    sha256: str = ""  # of the model
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,8 @@ def _checked(said: Any) -> Description:
             raise TypeError(f"{key} is {text!r:.40}, expected text")
     if texts["channels"] not in CHANNELS:
         raise ValueError(f"channels is '{texts['channels']:.40}', expected {' or '.join(CHANNELS)}")
-    if bool(texts["fingerprint"]) != bool(texts["sha256"]):
-        raise ValueError("fingerprint and sha256 go together")
+    if texts["fingerprint"] and not texts["sha256"]:
+        raise ValueError("a fingerprint without the sha256 of the model that has it")
     return Description(_whole("dimension", said["dimension"], MAX_DIMENSION), size, mean, std, **texts)
 
 
