@@ -20,7 +20,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "weights",
                 default_value="",
-                description="Weights file that the map was built with; empty: what params_file says",
+                description="Weights or ONNX model that the map was built with; empty: what params_file says",
             ),
             DeclareLaunchArgument(
                 "image",

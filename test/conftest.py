@@ -1,5 +1,6 @@
 """What several test files need: a small encoder, textures, folders of geotagged images."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from vpr_ros.command import run
 from vpr_ros.geodesy import Datum, to_geodetic
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as vpr_ros has it, before a test imports onnxruntime
 
 DATUM = Datum(52.0, 5.0, 10.0)
 

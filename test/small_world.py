@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import torch
 
-from vpr_ros.encoder import Architecture, Encoder, load_encoder, save_encoder
-from vpr_ros.engine import Engine
+from vpr_ros.encoder import Architecture, Encoder, save_encoder
 from vpr_ros.geotagged import Image, make_rows
 from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.open_engine import open_engine
 from vpr_ros.pixels import compress
 
 #: Degrees of latitude from one place to the next: 100 m.
@@ -33,7 +33,7 @@ def small_weights(file: Path) -> Path:
 
 def small_map(folder: Path, weights: Path, places: int = 12) -> Path:
     """Write a map of places in a row northwards, 100 m apart, seen looking north."""
-    engine = Engine(load_encoder(weights), torch.device("cpu"))
+    engine = open_engine(weights, "cpu")
     pictures = [picture(place) for place in range(places)]
     rows = make_rows(
         "test",

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-import training.build_map
-import training.calibrate
 from test.as_command import check_refusal, script
 from test.conftest import write_image_folder
 from training.build_map import build_map
 from training.calibrate import FEWEST, calibrate
+from vpr_ros import open_engine
 from vpr_ros.calibration import FILE, read_calibration
 from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine
@@ -39,8 +38,7 @@ def _encoding_once():
     once = functools.cache(load_encoder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "encode", encode)
-        patch.setattr(training.calibrate, "load_encoder", once)
-        patch.setattr(training.build_map, "load_encoder", once)
+        patch.setattr(open_engine, "load_encoder", once)
         yield
 
 

@@ -29,14 +29,11 @@ from vpr_ros.place_map import open_map
 @pytest.fixture(autouse=True, scope="module")
 def _loading_once():
     """Load each weights file once in this process: these tests are about what is done with it."""
-    import training.build_map
-    import training.evaluate
-    from vpr_ros.encoder import load_encoder
+    from vpr_ros import open_engine
 
-    once = functools.cache(load_encoder)
+    once = functools.cache(open_engine.load_encoder)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (training.build_map, training.evaluate):
-            patch.setattr(module, "load_encoder", once)
+        patch.setattr(open_engine, "load_encoder", once)
         yield
 
 

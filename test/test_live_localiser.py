@@ -120,10 +120,10 @@ class FullGpu(Engine):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    from vpr_ros import live_localiser
+    from vpr_ros import open_engine
 
-    monkeypatch.setattr(live_localiser, "Engine", FullGpu)
-    monkeypatch.setattr(live_localiser, "choose_device", torch.device)
+    monkeypatch.setattr(open_engine, "Engine", FullGpu)
+    monkeypatch.setattr(open_engine, "choose_device", torch.device)
     monkeypatch.setattr(FullGpu, "full", "")
 
 

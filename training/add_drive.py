@@ -7,19 +7,19 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from vpr_ros.batches import encode_table
-from vpr_ros.encoder import DEFAULT_WEIGHTS, Encoder, load_encoder
-from vpr_ros.engine import Engine, choose_device
+from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.map_edit import check_encoder
 from vpr_ros.map_shards import Shards, plan_of, shards_beside
+from vpr_ros.open_engine import AnyModel, engine_on, load_model
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.small_picture import PICTURE_WIDTH
 
 
-def open_encoder(weights: Path | None, place_map: PlaceMap) -> Encoder:
+def open_encoder(weights: Path | None, place_map: PlaceMap) -> AnyModel:
     """Open weights, those that ship where none are named; raises InputError for others than the map's."""
     weights = weights or DEFAULT_WEIGHTS
-    encoder = load_encoder(weights)
+    encoder = load_model(weights)
     check_encoder(weights, encoder.fingerprint(), place_map)
     return encoder
 
@@ -28,7 +28,7 @@ def open_encoder(weights: Path | None, place_map: PlaceMap) -> Encoder:
 def encoded_beside(
     folder: Path,
     place_map: PlaceMap,
-    encoder: Encoder,
+    encoder: AnyModel,
     images: GeotaggedImages,
     data: Path | list[Path],
     device: str,
@@ -43,7 +43,7 @@ def encoded_beside(
         data: where they are from.
         device: auto, cuda or cpu.
     """
-    engine = Engine(encoder, choose_device(device))
+    engine = engine_on(encoder, device)
     width = PICTURE_WIDTH if place_map.pictures is not None else 0
     plan = plan_of(engine.fingerprint, images.rows, [data] if isinstance(data, Path) else data, width)
     with shards_beside(folder, images.rows, engine.dimension, plan) as shards:

@@ -13,13 +13,14 @@ from training.processes import check_processes, is_first_process
 from vpr_ros.ahead import ahead
 from vpr_ros.batches import Encoded, encode_table, reading_threads
 from vpr_ros.command import run
-from vpr_ros.encoder import DEFAULT_WEIGHTS, Encoder, load_encoder
-from vpr_ros.engine import Engine, choose_device
+from vpr_ros.encoder import DEFAULT_WEIGHTS
+from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.map_index import factory, untrained
 from vpr_ros.map_shards import Shards, building_folder, plan_of, shards_beside
 from vpr_ros.map_writer import check_replaceable, write_map
+from vpr_ros.open_engine import AnyModel, engine_on, load_model
 from vpr_ros.small_picture import PICTURE_WIDTH
 from vpr_ros.sources import read_sources
 from vpr_ros.stored_descriptors import KINDS
@@ -51,7 +52,7 @@ def build_map(
         data: Folders of images (images.csv or EXIF), bags (rosbag2, MCAP, ROS 1) or public data sets
             (docs/data-sets.md); several as '[a,b]'.
         out: Folder of the map; a map of that name is replaced.
-        weights: Weights file of the encoder; the node must be given the same one.
+        weights: Weights file of the encoder, or an ONNX model; the node must be given the same one.
         session: Only the images of this session.
         rows: Only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.
@@ -77,8 +78,8 @@ def build_map(
     if not is_first_process():
         share = start_processes(chosen, processes, folder)  # waits until the first has found nothing wrong
         with together(share, folder) as check:
-            encoder, images = load_encoder(weights), _in_silence(table)
-            _encode(share, check, encoder, images, Shards(folder, images.rows, encoder.dimension), width)
+            model, images = load_model(weights), _in_silence(table)
+            _encode(share, check, model, images, Shards(folder, images.rows, model.dimension), width)
         return
     # before the work, not after it
     if not 0 < geotag_std < math.inf:
@@ -88,14 +89,14 @@ def build_map(
     if rerank is not None and rerank < 0:
         raise InputError(f"--rerank {rerank}: expected at least 0")
     check_replaceable(out)
-    encoder, images = load_encoder(weights), table()
-    untrained(factory(index, len(images), encoder.dimension), encoder.dimension)
-    fingerprint, sources = encoder.fingerprint(), [data] if isinstance(data, Path) else data
+    model, images = load_model(weights), table()
+    untrained(factory(index, len(images), model.dimension), model.dimension)
+    fingerprint, sources = model.fingerprint(), [data] if isinstance(data, Path) else data
     plan = plan_of(fingerprint, images.rows, sources, width)
-    with shards_beside(out, images.rows, encoder.dimension, plan) as shards:
+    with shards_beside(out, images.rows, model.dimension, plan) as shards:
         share = start_processes(chosen, processes, folder)
         with together(share, folder) as check:
-            _encode(share, check, encoder, images, shards, width)
+            _encode(share, check, model, images, shards, width)
         write_map(out, shards, fingerprint, geotag_std, None, index, stored, rerank)
         count = shards.count
     print(f"{out}: {count} places of {len(images)} images")
@@ -104,7 +105,7 @@ def build_map(
 def _encode(
     share: Share,
     check: Callable[[], None],
-    encoder: Encoder,
+    model: AnyModel,
     images: GeotaggedImages,
     shards: Shards,
     picture_width: int,
@@ -113,7 +114,7 @@ def _encode(
     windows = shards.missing(share.rank, share.processes)
     what = "building map" + (f", process 1 of {share.processes}" if share.processes > 1 else "")
     encoded = encode_table(
-        *(Engine(encoder, share.device), images, windows, picture_width, what),
+        *(engine_on(model, share.device), images, windows, picture_width, what),
         *(reading_threads(share.processes), check),
         quiet=share.rank > 0 or not windows,
     )

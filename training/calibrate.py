@@ -20,13 +20,13 @@ from vpr_ros.ahead import ahead
 from vpr_ros.calibration import NEVER, Acceptance, Calibration, write_calibration
 from vpr_ros.camera_image import CameraImage
 from vpr_ros.command import run
-from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
-from vpr_ros.engine import Engine, choose_device
+from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import Belief, Hypothesis, agree
 from vpr_ros.odometry import Odometry
+from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.recording import Frame, Recording, open_recording
 from vpr_ros.sequence_filter import Dynamics
@@ -62,7 +62,7 @@ def calibrate(
     Args:
         data: Bag, or folder of images, with geotags.
         map: Folder of the map; the calibration is written into it, in place of one that is there.
-        weights: Weights file that the map was built with.
+        weights: Weights file, or ONNX model, that the map was built with.
         session: Of a folder: only its images.
         rows: Of a folder: only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.
@@ -81,7 +81,7 @@ def calibrate(
         raise InputError(f"--k {k}: expected at least 1")
     belief = Belief(cluster_radius=radius, view_std=view_std)
     dynamics = Dynamics(max_speed=max_speed)
-    engine = Engine(load_encoder(weights), choose_device(device))
+    engine = open_engine(weights, device)
     place_map = open_map(map, engine.fingerprint)
     recording = open_recording(data, session, rows, image_topic, fix_topic, frame_rate, truth, odometry_topic)
     drive = encode_drive(recording, engine, place_map, k)
@@ -93,7 +93,7 @@ def calibrate(
     return calibration
 
 
-def encode_drive(recording: Recording, engine: Engine, place_map: PlaceMap, k: int) -> Drive:
+def encode_drive(recording: Recording, engine: AnyEngine, place_map: PlaceMap, k: int) -> Drive:
     """Return a recording in descriptors; images that do not decode are left out."""
     descriptors: list[NDArray[np.float32]] = []
     stamps: list[int] = []

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from training.counted import Counted
 from vpr_ros.batches import encode_table
 from vpr_ros.command import run
-from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
-from vpr_ros.engine import Engine, choose_device
+from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import within_radius
 from vpr_ros.metrics import has_positive, recall_at
+from vpr_ros.open_engine import open_engine
 from vpr_ros.place_map import open_map
 from vpr_ros.sources import read_sources
 
@@ -47,7 +47,7 @@ def evaluate(
         map: Folder of the map.
         data: The queries, with their true geotags: folders of images, bags or public data sets
             (docs/data-sets.md); several as '[a,b]'.
-        weights: Weights file that the map was built with.
+        weights: Weights file, or ONNX model, that the map was built with.
         session: Only the images of this session.
         rows: Only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.
@@ -64,7 +64,7 @@ def evaluate(
         raise InputError(f"--radius {radius:g}: expected a positive number of metres")
     if views < 1:
         raise InputError(f"--views {views}: expected at least 1")
-    engine = Engine(load_encoder(weights), choose_device(device))
+    engine = open_engine(weights, device)
     place_map = open_map(map, engine.fingerprint)
     queries = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
     counted = Counted(place_map.places, max(NS), views, other_times)

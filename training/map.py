@@ -97,7 +97,7 @@ def add(
     Args:
         map: Folder of the map; it is replaced.
         data: Folders of images (images.csv or EXIF), bags (rosbag2, MCAP, ROS 1) or public data sets.
-        weights: Weights file that the map was built with; the model that ships where none is named.
+        weights: Weights or ONNX model that the map was built with; the model that ships where none is named.
         session: Only the images of this session.
         rows: Only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from vpr_ros.ahead import ahead
 from vpr_ros.encoder import check_size
-from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.jpeg_batches import JpegBatches, JpegFile, jpeg_file
+from vpr_ros.open_engine import AnyEngine
 from vpr_ros.pixels import MAX_PIXELS, compress
 from vpr_ros.small_picture import small_jpeg
 
@@ -98,7 +98,7 @@ def reading_threads(processes: int = 1) -> int:
 
 
 def encode_table(
-    engine: Engine,
+    engine: AnyEngine,
     images: GeotaggedImages,
     windows: Sequence[range] | None = None,
     picture_width: int = 0,

@@ -101,12 +101,7 @@ class Encoder(nn.Module):
 
         Places are found again by another camera only if both are seen at about the same scale.
         """
-        height, width = images.shape[-2:]
-        check_size(height, width)
-        if min(height, width) == self.architecture.input_size:
-            return images
-        size = [side * self.architecture.input_size // min(height, width) for side in (height, width)]
-        return resize(images, size)
+        return fit_shorter_side(images, self.architecture.input_size)
 
     def fingerprint(self) -> str:
         """Return a sha256 of the architecture and of the tensors, to half precision.
@@ -119,6 +114,15 @@ class Encoder(nn.Module):
             # so that a file stored as halves has its float32 twin's fingerprint
             digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def fit_shorter_side(images: Tensor, pixels: int) -> Tensor:
+    """Return (..., 3, H, W) images whose shorter side is so long; raises InputError as `check_size` does."""
+    height, width = images.shape[-2:]
+    check_size(height, width)
+    if min(height, width) == pixels:
+        return images
+    return resize(images, [side * pixels // min(height, width) for side in (height, width)])
 
 
 def resize(images: Tensor, size: list[int]) -> Tensor:

@@ -51,6 +51,14 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def alike(images: Sequence[Image]) -> list[list[int]]:
+    """Return the numbers of the images of each size."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for number, image in enumerate(images):
+        by_size.setdefault(image.shape, []).append(number)
+    return list(by_size.values())
+
+
 class Engine:
     """Encodes images on one device, with the trunk in half precision on a GPU.
 
@@ -64,6 +72,7 @@ class Engine:
         dimension: P, the length of a descriptor.
         input_size: pixels of the shorter side that images are resized to.
         device: where it encodes.
+        runs_on: the same, for people.
         encoder: what computes there.
     """
 
@@ -71,7 +80,7 @@ class Engine:
         self.fingerprint = encoder.fingerprint()
         self.dimension = encoder.dimension
         self.input_size = encoder.architecture.input_size
-        self.device = device
+        self.device, self.runs_on = device, str(device)
         self._fit_size = encoder.fit_size
         self.encoder = HalfEncoder(encoder, device, bfloat16)
         if device.type == "cuda":
@@ -93,10 +102,7 @@ class Engine:
         it copies the images of one while it encodes those of the other.
         """
         descriptors = np.empty((len(images), self.dimension), np.float32)
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for number, image in enumerate(images):
-            by_size.setdefault(image.shape, []).append(number)
-        for numbers in by_size.values():
+        for numbers in alike(images):
             batch = self._there([images[number] for number in numbers])
             descriptors[numbers] = self.encode_planes(batch.permute(0, 3, 1, 2))
         return descriptors

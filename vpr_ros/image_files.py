@@ -19,7 +19,7 @@ def image_table(folder: Path, rows: Rows) -> GeotaggedImages:
     """
 
     def fetch(row: int) -> Undecoded:
-        return _open_image(folder / str(rows["image"][row]))
+        return open_image(folder / str(rows["image"][row]))
 
     return GeotaggedImages(rows, lambda row: fetch(row).rgb(), fetch)
 
@@ -39,7 +39,8 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
-def _open_image(file: Path) -> Undecoded:
+def open_image(file: Path) -> Undecoded:
+    """Return an image file, not decoded yet; raises InputError where there is none."""
     if not file.is_file():
         raise InputError(f"{file}: no such image")
     data = file.read_bytes()

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from vpr_ros.camera_image import CameraImage
-from vpr_ros.encoder import load_encoder
-from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder
 from vpr_ros.localiser import Answer, Localiser, Settings, on_map
 from vpr_ros.odometry import Pose
+from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.prior import Prior
 
@@ -52,7 +51,7 @@ class LiveLocaliser:
         self._cpu_instead, self._bfloat16 = cpu_instead, bfloat16
         self._lock = Lock()
         self._closed = False
-        engine = Engine(load_encoder(weights), choose_device(device), bfloat16)
+        engine = open_engine(weights, device, bfloat16)
         self.localiser = on_map(engine, map, settings)
         # the first image of all takes many times as long: let it not be one of the robot's
         black = np.zeros((engine.input_size, engine.input_size, 3), np.uint8)
@@ -116,7 +115,7 @@ class LiveLocaliser:
             del self.localiser
         _empty_gpu_cache()
 
-    def _renew(self, engine: Engine | None = None, settings: Settings | None = None) -> None:
+    def _renew(self, engine: AnyEngine | None = None, settings: Settings | None = None) -> None:
         """Begin anew with the same map."""
         old = self.localiser
         self.localiser = Localiser(
@@ -128,7 +127,7 @@ class LiveLocaliser:
         )
 
     def _fall_back(self, reason: str) -> None:
-        engine = Engine(load_encoder(self._weights), choose_device("cpu"), self._bfloat16)
+        engine = open_engine(self._weights, "cpu", self._bfloat16)
         if engine.fingerprint != self.localiser.engine.fingerprint:
             raise InputError(f"{self._weights}: replaced since it was opened: configure the node again")
         self._renew(engine)

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from vpr_ros.calibration import NEVER, Calibration, read_calibration
 from vpr_ros.camera_image import CameraImage
-from vpr_ros.encoder import load_encoder
-from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
 from vpr_ros.gpu_jpeg import GpuImage
 from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
 from vpr_ros.odometry import Pose
+from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap, Places, open_map
 from vpr_ros.prior import Prior, within_reach
 from vpr_ros.resident import ResidentMap, fits
@@ -73,7 +72,7 @@ class Localiser:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: AnyEngine,
         place_map: PlaceMap,
         calibration: Calibration | None,
         settings: Settings,
@@ -241,10 +240,10 @@ def thresholds(calibration: Calibration | None, precision: float) -> tuple[float
 
 def open_localiser(weights: Path, map: Path, device: str, settings: Settings) -> Localiser:  # noqa: A002
     """Open weights and a map made with them, with the map's calibration where it has one."""
-    return on_map(Engine(load_encoder(weights), choose_device(device)), map, settings)
+    return on_map(open_engine(weights, device), map, settings)
 
 
-def on_map(engine: Engine, map: Path, settings: Settings) -> Localiser:  # noqa: A002
+def on_map(engine: AnyEngine, map: Path, settings: Settings) -> Localiser:  # noqa: A002
     """Open a map made with an engine's encoder, with its calibration where it has one."""
     place_map = open_map(map, engine.fingerprint)
     return Localiser(engine, place_map, read_calibration(place_map), settings)

@@ -101,8 +101,8 @@ class LocaliserNode(ManagedNode):
         if live is None or outputs is None:
             raise RuntimeError("activated without being configured")
         self._active = Active(self, live, outputs, self._node_parameters, self._health, self._give_up)
-        place_map, device = live.localiser.place_map, live.localiser.engine.device
-        self.get_logger().info(f"ready: {len(place_map)} places of {place_map.folder}, encoding on {device}")
+        place_map, runs_on = live.localiser.place_map, live.localiser.engine.runs_on
+        self.get_logger().info(f"ready: {len(place_map)} places of {place_map.folder}, encoding on {runs_on}")
         if doubts := live.localiser.doubts():
             self.get_logger().warning(doubts)
 

@@ -45,7 +45,9 @@ class Parameters:
     map_root: str = _fixed(
         "", "Folder below which map must lie; empty: only the map named at the start may be opened"
     )
-    weights: str = _fixed("", "Weights file that the map was built with; empty: the model that ships")
+    weights: str = _fixed(
+        "", "Weights file, or ONNX model, that the map was built with; empty: the model that ships"
+    )
     device: str = _fixed(
         "auto", "Where images are encoded; auto: the GPU where there is one", choices="auto|cuda|cpu"
     )

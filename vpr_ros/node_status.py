@@ -83,7 +83,7 @@ def _told_of(localiser: Localiser) -> dict[str, object]:
     return {
         "map": localiser.place_map.folder,
         "places": len(localiser.place_map),
-        "device": localiser.engine.device,
+        "device": localiser.engine.runs_on,
         "accepted above": f"{localiser.threshold:.4g}",
         "calibrated": str(localiser.calibration is not None).lower(),
         "prior": _source(localiser.prior),

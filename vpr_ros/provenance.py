@@ -15,7 +15,7 @@ from vpr_ros.place_map import PlaceMap
 from vpr_ros.version import project_version
 
 #: The packages that what comes out depends on.
-PACKAGES = ("torch", "torchvision", "numpy", "faiss-cpu", "opencv-python-headless")
+PACKAGES = ("torch", "torchvision", "numpy", "faiss-cpu", "opencv-python-headless", "onnxruntime")
 
 
 def provenance(

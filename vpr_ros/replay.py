@@ -62,7 +62,7 @@ def replay(
         data: Bag, or folder of images, with geotags to compare with; named first, it needs no --data.
         map: Folder of the map.
         out: Folder for report.html, drive.png, metrics.json, answers.csv; single.csv of each image alone.
-        weights: Weights file that the map was built with.
+        weights: Weights file, or ONNX model, that the map was built with.
         session: Of a folder: only its images.
         rows: Of a folder: only these images, start:stop:step; ::2 is every other one.
         image_topic: Of a bag with more than one image topic.

@@ -1,0 +1,60 @@
+"""The encoder that a file holds, of whatever kind: the one place that knows which kinds there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from vpr_ros.encoder import Encoder, load_encoder
+from vpr_ros.engine import Engine, choose_device
+from vpr_ros.errors import InputError
+from vpr_ros.exported_engine import ExportedEngine
+from vpr_ros.exported_model import SUFFIX, ExportedModel, read_exported
+
+#: What has a fingerprint and a dimension, and becomes an engine on a device.
+AnyModel: TypeAlias = Encoder | ExportedModel
+#: What encodes; both kinds are used alike.
+AnyEngine: TypeAlias = Engine | ExportedEngine
+#: Files of PyTorch: to load them is to run what is in them, a pickle, TorchScript or expressions that
+#: torch.export hands to Python's eval.
+_PROGRAMS = {".pt", ".pt2", ".pth", ".ckpt"}
+
+
+def load_model(weights: Path) -> AnyModel:
+    """Open weights written by training/train.py, or an ONNX model with its description: the suffix tells.
+
+    Nothing in the file is executed. Raises InputError for one that cannot be used.
+    """
+    if weights.suffix == SUFFIX:
+        return read_exported(weights)
+    if weights.suffix in _PROGRAMS:
+        raise InputError(
+            f"{weights}: to open a file of PyTorch may run code in it: convert a published NetVLAD with "
+            "training/import_weights.py, export any other model to ONNX (docs/other-encoders.md)"
+        )
+    return load_encoder(weights)
+
+
+def engine_on(model: AnyModel, device: torch.device | str, bfloat16: bool = False) -> AnyEngine:
+    """Return what encodes with a model.
+
+    Args:
+        model: of `load_model`.
+        device: or its name: auto, cpu, cuda, cuda:1.
+        bfloat16: on a CPU, with the trunk of an `Encoder` in bfloat16.
+
+    Raises InputError for a device that is not there.
+    """
+    if isinstance(model, Encoder):
+        there = device if isinstance(device, torch.device) else choose_device(device)
+        return Engine(model, there, bfloat16)
+    if bfloat16:
+        raise InputError(f"{model.file}: an exported model is as precise as it was exported: bfloat16 is off")
+    return ExportedEngine(model, str(device))
+
+
+def open_engine(weights: Path, device: str, bfloat16: bool = False) -> AnyEngine:
+    """Return what encodes with a file of weights, as `load_model` and `engine_on` do."""
+    return engine_on(load_model(weights), device, bfloat16)
