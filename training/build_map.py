@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -76,10 +77,13 @@ def build_map(
         return read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
 
     if not is_first_process():
-        share = start_processes(chosen, processes, folder)  # waits until the first has found nothing wrong
-        with together(share, folder) as check:
-            model, images = load_model(weights), _in_silence(table)
-            _encode(share, check, model, images, Shards(folder, images.rows, model.dimension), width)
+        try:
+            share = start_processes(chosen, processes, folder)  # waits until the first found nothing wrong
+            with together(share, folder) as check:
+                model, images = load_model(weights), _in_silence(table)
+                _encode(share, check, model, images, Shards(folder, images.rows, model.dimension), width)
+        except KeyboardInterrupt:  # the first one says so
+            sys.exit(130)
         return
     # before the work, not after it
     if not 0 < geotag_std < math.inf:

@@ -79,7 +79,7 @@ def start_processes(device: torch.device, processes: int, folder: Path) -> Share
 def together(share: Share, folder: Path) -> Iterator[Callable[[], None]]:
     """Yield a check that ends this process's work where another has failed; afterwards wait for all.
 
-    One says why: the first that has failed or, where all were interrupted, the first process.
+    The first that has failed says why. An interrupt may have come to all: it is for the caller to say.
     """
     if share.processes == 1:
         yield lambda: None
@@ -97,9 +97,8 @@ def together(share: Share, folder: Path) -> Iterator[Callable[[], None]]:
     except BaseException as error:
         first = _first_to_fail(failed)
         _meet(share)
-        interrupted = isinstance(error, KeyboardInterrupt)
-        if isinstance(error, _AnotherFailedError) or (share.rank > 0 if interrupted else not first):
-            sys.exit(130 if interrupted else 2)
+        if isinstance(error, _AnotherFailedError) or not (first or isinstance(error, KeyboardInterrupt)):
+            sys.exit(2)
         raise
     _meet(share)
     if failed.exists():
