@@ -12,7 +12,7 @@ import torch
 from test.conftest import texture
 from test.sharing import rows_at
 from vpr_ros import batches as module
-from vpr_ros.batches import BATCH, WAITING, encode_table, reading_threads, windows_of
+from vpr_ros.batches import BATCH, TOGETHER, WAITING, encode_table, reading_threads, windows_of
 from vpr_ros.encoder import Architecture, Encoder
 from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError
@@ -111,7 +111,7 @@ def test_sizes_in_turn_still_fill_batches(encoder, engine, batches):
 def test_images_of_many_sizes_do_not_pile_up(engine, batches):
     """What waits for others of its size is bounded."""
     read, most = [], []
-    images = table(8 * SIZE, lambda row: (64, 64 + row))
+    images = table(16 * SIZE, lambda row: (64, 64 + row))
 
     def counted(row):
         read.append(row)
@@ -120,7 +120,7 @@ def test_images_of_many_sizes_do_not_pile_up(engine, batches):
 
     encoded = encode_all(engine, GeotaggedImages(images.rows, counted), threads=2)
     assert encoded[0].rows.tolist() == list(range(len(images)))
-    assert max(most) < (WAITING + 3) * SIZE
+    assert max(most) < (WAITING + 2) * SIZE + 3 * TOGETHER
 
 
 def test_large_images_are_brought_to_size_where_they_are_read(encoder, engine, batches):

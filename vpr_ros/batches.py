@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -34,7 +35,10 @@ BATCH = {"cuda": 64, "cpu": 8}
 #: Images of several sizes that wait, in batches, until one batch is full.
 WAITING = 4
 #: Threads that encode: while a GPU computes a batch of one it decodes another's.
-ENCODERS = {"cuda": 2, "cpu": 1}
+ENCODERS = {"cuda": 3, "cpu": 1}
+#: Rows that one thread looks at together. What a GPU decodes takes so little time to read that more threads,
+#: or handing rows over one by one, would take longer.
+TOGETHER = 16
 #: Rows of a table that are yielded together where nothing else is said.
 WINDOW = 256
 
@@ -68,6 +72,8 @@ class _Jpeg(NamedTuple):
 
 
 _Read = _Prepared | _Jpeg
+#: What becomes of a row: it is read, or being decoded on a thread.
+_Looked = _Read | Exception | Future[_Prepared | Exception]
 #: What images must share to be encoded together.
 _Kind = tuple[object, ...]
 
@@ -119,68 +125,22 @@ def encode_table(
         windows: row numbers that are yielded together; of the whole table, where none are given.
         picture_width: of a small JPEG to keep of each image; 0 for none.
         what: is being done, for the progress bar.
-        threads: that read and decode.
+        threads: that decode what a GPU does not.
         check: called before every batch; may raise.
         quiet: show no progress bar.
     """
     chosen = windows_of(len(images)) if windows is None else windows
     size, encoders = BATCH[engine.device.type], ENCODERS[engine.device.type]
     threads = threads or reading_threads()
-    on_gpu = JpegBatches(engine.jpeg, picture_width) if engine.jpeg is not None else None
-
-    def prepare(row: int, rgb: Callable[[], Image]) -> _Prepared | Exception:
-        try:
-            image = rgb()
-            check_size(*image.shape[:2])
-            picture = small_jpeg(image, picture_width) if picture_width else b""
-            return _Prepared(row, engine.fit(image), picture)
-        except (InputError, OSError) as error:
-            return error
-
-    def read(row: int) -> _Read | Exception:
-        if on_gpu is None:
-            return prepare(row, partial(images.read, row))
-        try:
-            image = images.undecoded(row)
-            file = jpeg_file(image)
-            if file is not None:
-                check_size(file.height, file.width)
-                return _Jpeg(row, file)
-        except (InputError, OSError) as error:
-            return error
-        return prepare(row, image.rgb)
-
-    def encode(batch: _Batch) -> _Part:
-        prepared = [each for each in batch.read if isinstance(each, _Prepared)]
-        jpegs = [each for each in batch.read if isinstance(each, _Jpeg)]
-        if on_gpu is not None and jpegs:
-            try:
-                planes, small = on_gpu.decode([each.file for each in jpegs])
-            except RuntimeError as error:
-                logger.debug("nvJPEG: %s", first_line(error))
-                prepared = []
-                for each in jpegs:
-                    image = prepare(each.row, each.file.rgb)
-                    if isinstance(image, Exception):
-                        _left_out(images, each.row, image)
-                    else:
-                        prepared.append(image)
-            else:
-                pictures: list[bytes] = []
-                descriptors = engine.encode_planes(planes, lambda: pictures.extend(map(compress, small)))
-                return _Part([each.row for each in jpegs], descriptors, pictures)
-        pictures = [each.picture for each in prepared] if picture_width else []
-        descriptors = engine.encode([each.image for each in prepared])
-        return _Part([each.row for each in prepared], descriptors, pictures)
-
-    rows = (row for window in chosen for row in window)
-    total = sum(map(len, chosen))
-    with (
-        closing(ahead(read, rows, threads, size + 2 * threads)) as reads,
-        closing(_batches(reads, chosen, size, images)) as batches,
-        closing(ahead(encode, batches, encoders, encoders)) as encoded,
-        tqdm(total=total, desc=what, unit="image", disable=quiet) as progress,
-    ):
+    with ExitStack() as stack:
+        pool = ThreadPoolExecutor(threads)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        work = _Work(engine, images, picture_width, pool)
+        reads = stack.enter_context(closing(_read_ahead(work.look, chosen, size + 2 * threads)))
+        batches = stack.enter_context(closing(_batches(reads, chosen, size, images)))
+        encoded = stack.enter_context(closing(ahead(work.encode, batches, encoders, encoders)))
+        total = sum(map(len, chosen))
+        progress = stack.enter_context(tqdm(total=total, desc=what, unit="image", disable=quiet))
         parts: list[_Part] = []
         for batch, part in encoded:
             check()
@@ -189,6 +149,81 @@ def encode_table(
             if not batch.read:
                 yield _in_order(parts)
                 parts = []
+
+
+class _Work:
+    """What threads do with the rows of a table, and with batches of them."""
+
+    def __init__(
+        self, engine: AnyEngine, images: GeotaggedImages, picture_width: int, pool: ThreadPoolExecutor
+    ) -> None:
+        self._engine = engine
+        self._images = images
+        self._picture_width = picture_width
+        self._pool = pool
+        self._on_gpu = JpegBatches(engine.jpeg, picture_width) if engine.jpeg is not None else None
+
+    def look(self, row: int) -> _Looked:
+        """Read what a GPU decodes; let the pool decode everything else."""
+        if self._on_gpu is None:
+            return self._pool.submit(self._prepare, row, partial(self._images.read, row))
+        try:
+            image = self._images.undecoded(row)
+            file = jpeg_file(image)
+            if file is not None:
+                check_size(file.height, file.width)
+                return _Jpeg(row, file)
+        except (InputError, OSError) as error:
+            return error
+        return self._pool.submit(self._prepare, row, image.rgb)
+
+    def _prepare(self, row: int, rgb: Callable[[], Image]) -> _Prepared | Exception:
+        try:
+            image = rgb()
+            check_size(*image.shape[:2])
+            picture = small_jpeg(image, self._picture_width) if self._picture_width else b""
+            return _Prepared(row, self._engine.fit(image), picture)
+        except (InputError, OSError) as error:
+            return error
+
+    def encode(self, batch: _Batch) -> _Part:
+        prepared = [each for each in batch.read if isinstance(each, _Prepared)]
+        jpegs = [each for each in batch.read if isinstance(each, _Jpeg)]
+        if self._on_gpu is not None and jpegs:
+            try:
+                planes, small = self._on_gpu.decode([each.file for each in jpegs])
+            except RuntimeError as error:
+                logger.debug("nvJPEG: %s", first_line(error))
+                prepared = [*self._decoded_here(jpegs)]
+            else:
+                pictures: list[bytes] = []
+                descriptors = self._engine.encode_planes(
+                    planes, lambda: pictures.extend(map(compress, small))
+                )
+                return _Part([each.row for each in jpegs], descriptors, pictures)
+        pictures = [each.picture for each in prepared] if self._picture_width else []
+        descriptors = self._engine.encode([each.image for each in prepared])
+        return _Part([each.row for each in prepared], descriptors, pictures)
+
+    def _decoded_here(self, jpegs: list[_Jpeg]) -> Iterator[_Prepared]:
+        for each in jpegs:
+            image = self._prepare(each.row, each.file.rgb)
+            if isinstance(image, Exception):
+                _left_out(self._images, each.row, image)
+            else:
+                yield image
+
+
+def _read_ahead(
+    look: Callable[[int], _Looked], windows: Sequence[range], depth: int
+) -> Generator[tuple[int, _Read | Exception], None, None]:
+    """Yield the rows of windows and what was read of them, while `depth` of the next are being read."""
+    rows = (row for window in windows for row in window)
+    portions = iter(lambda: list(islice(rows, TOGETHER)), [])
+    with closing(ahead(lambda portion: [*map(look, portion)], portions, 1, -(-depth // TOGETHER))) as looked:
+        for portion, several in looked:
+            for row, each in zip(portion, several, strict=True):
+                yield row, each.result() if isinstance(each, Future) else each
 
 
 def _batches(

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vpr_ros.errors import first_line
+
+logger = logging.getLogger(__name__)
+
+_LARGEST = """template <typename T> T largest_of_four(T a, T b, T c, T d) {
+    T first = a > b ? a : b;
+    T second = c > d ? c : d;
+    return first > second ? first : second;
+}"""
 
 
 class Convolution(nn.Module):
@@ -36,7 +51,7 @@ class Convolution(nn.Module):
 
 
 class MaxPool2x2(nn.Module):
-    """Max pooling of 2 x 2 without the indices that PyTorch's own writes: two thirds of its time.
+    """Max pooling of 2 x 2 without the indices that PyTorch's own writes: a third of its time on an H100.
 
     Shape:
         - Input: (B, C, H, W), channels-last.
@@ -45,9 +60,26 @@ class MaxPool2x2(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         count, channels, height, width = inputs.shape
-        even = inputs[..., : height // 2 * 2, : width // 2 * 2].permute(0, 2, 3, 1)
-        windows = even.reshape(count, height // 2, 2, width // 2, 2, channels)
+        even = inputs[..., : height // 2 * 2, : width // 2 * 2]
+        if inputs.is_cuda and (largest := _largest_of_four()) is not None:
+            return largest(*(even[..., down::2, across::2] for down in (0, 1) for across in (0, 1)))
+        windows = even.permute(0, 2, 3, 1).reshape(count, height // 2, 2, width // 2, 2, channels)
         return windows.amax(dim=(2, 4)).permute(0, 3, 1, 2)
+
+
+@cache
+def _largest_of_four() -> Callable[..., Tensor] | None:
+    """Return what makes of four tensors one of the largest values, in one pass; None where nothing does.
+
+    NVRTC, which comes with PyTorch, compiles it, once for a machine: PyTorch keeps it in a cache.
+    """
+    try:
+        largest = torch.cuda.jiterator._create_jit_fn(_LARGEST)
+        largest(*torch.ones(4, 1, dtype=torch.half, device="cuda"))
+    except (RuntimeError, AttributeError, ImportError) as error:
+        logger.warning("max pooling is slower than it could be: %s", first_line(error))
+        return None
+    return cast("Callable[..., Tensor]", largest)
 
 
 def fused(layers: nn.Sequential) -> nn.Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from threading import Lock
+from threading import local
 
 import numpy as np
 import torch
@@ -76,10 +76,7 @@ class JpegBatches:
     def __init__(self, decoder: JpegDecoder, picture_width: int) -> None:
         self._decoder = decoder
         self._picture_width = picture_width
-        self._lock = Lock()
-        # of high priority: a batch is decoded in the gaps that the network leaves
-        on_gpu = decoder.device.type == "cuda"
-        self._stream = torch.cuda.Stream(decoder.device, priority=-1) if on_gpu else None  # type: ignore[no-untyped-call]
+        self._of_thread = local()
 
     @torch.inference_mode()
     def decode(self, files: Sequence[JpegFile]) -> tuple[Tensor, list[Image]]:
@@ -88,14 +85,24 @@ class JpegBatches:
         Raises RuntimeError where one of them does not decode.
         """
         # torchvision decodes on a stream of its own, at once, into memory of the current one: whoever had
-        # that memory before must be done with it
-        with self._lock, torch.cuda.stream(self._stream):
+        # that memory before must be done with it, so that each thread has its own, and waits for it
+        stream = self._stream()
+        with torch.cuda.stream(stream):
             decoded = self._decoder.planes([file.data for file in files])
             planes = with_interpolated_colours(torch.stack(decoded), files[0].subsampling)
             small = list(shrink_planes(planes, self._picture_width)) if self._picture_width else []
-            if self._stream is not None:
-                self._stream.synchronize()
+            if stream is not None:
+                stream.synchronize()
         return planes, small
+
+    def _stream(self) -> torch.cuda.Stream | None:
+        """Return this thread's stream, of high priority: it works in the gaps that the network leaves."""
+        if self._decoder.device.type != "cuda":
+            return None
+        if not hasattr(self._of_thread, "stream"):
+            self._of_thread.stream = torch.cuda.Stream(self._decoder.device, priority=-1)  # type: ignore[no-untyped-call]
+        stream: torch.cuda.Stream = self._of_thread.stream
+        return stream
 
 
 def with_interpolated_colours(planes: Tensor, subsampling: tuple[int, int]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
@@ -16,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.ahead import ahead
 from vpr_ros.atomic_file import replacing_file
 from vpr_ros.atomic_folder import PREPARED, PREPARING, SCRAPPED, beside, scrap
 from vpr_ros.batches import Encoded, windows_of
@@ -97,14 +98,17 @@ class Shards:
         return sample
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the places of each window that has any."""
-        for window, count in zip(self._windows, self._counts, strict=True):
-            if count:
-                ends = np.cumsum(self._read(window, "lengths")).tolist()
-                joined = self._read(window, "pictures").tobytes()
-                pictures = [joined[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-                rows = self._rows[self._read(window, "rows")]
-                yield Block(self._read(window, "descriptors"), rows, pictures)
+        """Yield the places of each window that has any; the next is read meanwhile."""
+        windows = [window for window, count in zip(self._windows, self._counts, strict=True) if count]
+        with closing(ahead(self._block, windows, 1, 1)) as blocks:
+            for _, block in blocks:
+                yield block
+
+    def _block(self, window: range) -> Block:
+        ends = np.cumsum(self._read(window, "lengths")).tolist()
+        joined = self._read(window, "pictures").tobytes()
+        pictures = [joined[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return Block(self._read(window, "descriptors"), self._rows[self._read(window, "rows")], pictures)
 
     def _file(self, window: range) -> Path:
         return self.folder / f"{window.start:09d}.npz"

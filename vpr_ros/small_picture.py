@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpr_ros.encoder import resize
 from vpr_ros.geotagged import Image
 from vpr_ros.pixels import compress
 
@@ -37,5 +37,9 @@ def shrink_planes(planes: Tensor, width: int) -> NDArray[np.uint8]:
     """Return (N, 3, H, W) RGB bytes, on any device, as (N, h, w, 3) in the processor's memory, likewise."""
     height, before = planes.shape[-2:]
     if before > width:
-        planes = resize(planes, [max(1, round(height * width / before)), width])
+        size = [max(1, round(height * width / before)), width]
+        factor = before // width
+        if factor > 1:
+            planes = F.avg_pool2d(planes.half(), (min(factor, height), factor))
+        planes = F.interpolate(planes.half(), size, mode="bilinear").round_().byte()
     return np.asarray(planes.permute(0, 2, 3, 1).contiguous().cpu().numpy(), np.uint8)
