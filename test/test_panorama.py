@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from test.as_command import check_refusal, script
+from test.as_command import ENVIRONMENT, ROOT, check_refusal, script
 from test.conftest import DATUM
 from test.error_lines import input_error
 from test.small_panorama import panorama as picture
@@ -268,6 +270,24 @@ def test_an_interrupt_says_how_to_go_on(ride, tmp_path, call, monkeypatch, caplo
     assert call(panorama, "--data", ride, "--out", out, *OPTIONS)[0] == 0
     assert len(read_source(out)) == 24
     assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def test_a_full_disk_is_told_in_one_line_and_it_goes_on(ride, tmp_path, call):
+    command = f"{sys.executable} {ROOT}/training/panorama.py {ride} --out views --headings 2 --pitches 0"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 4; exec {command}"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    check_refusal(done.returncode, done.stdout, done.stderr, "views/000/", "File too large")
+    assert not (tmp_path / "views" / "images.csv").exists()
+    out = tmp_path / "views"
+    assert call(panorama, "--data", ride, "--out", out, "--headings", 2, "--pitches", 0)[0] == 0
+    images = read_source(out)
+    assert [images.read(row).shape for row in range(len(images))] == [(480, 640, 3)] * 8
 
 
 def test_it_goes_on_with_the_same_views_alone(ride, tmp_path, call):

@@ -88,7 +88,10 @@ def panorama(
                 logger.warning("left out: %s", error)
             return False
         file.parent.mkdir(exist_ok=True)
-        file.write_bytes(compress(image))
+        try:
+            file.write_bytes(compress(image))
+        except OSError as error:  # of a full disk names no file
+            raise OSError(error.errno, error.strerror, str(file)) from error
         return True
 
     out.parent.mkdir(parents=True, exist_ok=True)
