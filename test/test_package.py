@@ -147,7 +147,10 @@ def test_a_launch_file_declares_its_arguments(file: str, wanted: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["training/build_map.py", "training/evaluate.py", "training/export.py", "training/make_default_model.py"],
+    [
+        *("training/build_map.py", "training/evaluate.py", "training/export.py"),
+        *("training/make_default_model.py", "training/panorama.py"),
+    ],
 )
 def test_every_option_of_a_command_is_described(command: str) -> None:
     shown = subprocess.run(

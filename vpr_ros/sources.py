@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from vpr_ros.datasets.kitti_odometry import is_kitti_odometry, read_kitti_odomet
 from vpr_ros.datasets.kitti_raw import is_kitti_raw, read_kitti_raw
 from vpr_ros.datasets.local_frame import parse_datum
 from vpr_ros.datasets.msls import is_msls, read_msls
+from vpr_ros.datasets.panorama import parse_headings, parse_pitches, parse_size, views_of
 from vpr_ros.datasets.photos_and_track import has_track, read_photos_and_track
 from vpr_ros.datasets.pose_bag import read_pose_bag
 from vpr_ros.datasets.utm_metres import parse_zone
@@ -32,38 +34,87 @@ class Format:
         looks: tells whether a path holds it.
         read: returns the images of a path.
         options: of `read`, each with what makes its value of a text; it raises InputError or ValueError.
-        drive: whether `read` takes max_fix_gap and spacing, too.
+        takes: what `read` takes of that which `read_source` is told of drives.
+        file: whether the path may be a file.
     """
 
     looks: Callable[[Path], bool]
     read: Callable[..., GeotaggedImages]
     options: Mapping[str, Callable[[str], object]] = field(default_factory=dict)
-    drive: bool = False
+    takes: Sequence[str] = ()
+    file: bool = False
+
+
+_DRIVE = ("max_fix_gap", "spacing")
+_BAG = ("image_topic", "fix_topic", *_DRIVE)
 
 
 def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _read_bag(
+    path: Path,
+    image_topic: str | None,
+    fix_topic: str | None,
+    max_fix_gap: float,
+    spacing: float,
+    **poses: Any,  # options of read_pose_bag
+) -> GeotaggedImages:
+    """Read a bag by its poses where they have a datum, else by its fixes."""
+    if "datum" in poses:
+        return read_pose_bag(path, image_topic=image_topic, max_fix_gap=max_fix_gap, spacing=spacing, **poses)
+    if poses:
+        raise InputError(f"{path}: poses need a datum, as in bag,datum=49.0/8.4:{path}")
+    return read_bag(path, image_topic, fix_topic, max_fix_gap, spacing)
+
+
+def _read_panoramas(
+    path: Path,
+    image_topic: str | None,
+    fix_topic: str | None,
+    max_fix_gap: float,
+    spacing: float,
+    **views: Any,  # options of views_of
+) -> GeotaggedImages:
+    """Read the views of what any other source holds."""
+    panoramas = read_source(path, image_topic, fix_topic, max_fix_gap, spacing)
+    return views_of(panoramas, path, **views)
+
+
 #: In the order in which they are looked for. A folder that looks like none of them is one of EXIF geotags.
 FORMATS = {
-    "bag": Format(is_bag, read_pose_bag, {"datum": parse_datum, "heading": float, "poses": str}, drive=True),
-    "track": Format(has_track, read_photos_and_track, {"file": _path, "clock_offset": float}, drive=True),
+    "bag": Format(
+        is_bag,
+        _read_bag,
+        {"datum": parse_datum, "heading": float, "poses": str},
+        takes=_BAG,
+        file=True,
+    ),
+    "track": Format(has_track, read_photos_and_track, {"file": _path, "clock_offset": float}, takes=_DRIVE),
     "folder": Format(lambda path: (path / TABLE).is_file(), read_folder),
     "dbstruct": Format(
         lambda path: path.suffix == ".mat",
         read_dbstruct,
         {"images": _path, "queries": _path, "zone": parse_zone},
+        file=True,
     ),
     "msls": Format(is_msls, read_msls, {"zone": parse_zone}),
-    "kitti-raw": Format(is_kitti_raw, read_kitti_raw, drive=True),
+    "kitti-raw": Format(is_kitti_raw, read_kitti_raw, takes=_DRIVE),
     "kitti": Format(
         is_kitti_odometry,
         read_kitti_odometry,
         {"datum": parse_datum, "heading": float, "poses": _path},
-        drive=True,
+        takes=_DRIVE,
     ),
     "utm": Format(has_utm_names, read_utm_names, {"zone": parse_zone}),
+    "panorama": Format(
+        lambda path: False,  # pictures twice as wide as high may be of anything
+        _read_panoramas,
+        {"headings": parse_headings, "pitches": parse_pitches, "fov": float, "size": parse_size},
+        takes=_BAG,
+        file=True,
+    ),
 }
 _NAMED = re.compile(r"([a-z-]+)((?:,[^:]*)?):(.+)")
 
@@ -114,25 +165,18 @@ def read_source(
 ) -> GeotaggedImages:
     """Read what `parse_source` finds; a bag without a datum as `vpr_ros.bag.read_bag` does."""
     source = parse_source(path)
-    if source.format == "bag":
-        if "datum" not in source.options:
-            if source.options:
-                raise InputError(f"{path}: poses need a datum, as in bag,datum=49.0/8.4:{source.path}")
-            return read_bag(source.path, image_topic, fix_topic, max_fix_gap, spacing)
-        return read_pose_bag(
-            source.path,
-            **source.options,  # type: ignore[arg-type]  # as FORMATS makes them
-            image_topic=image_topic,
-            max_fix_gap=max_fix_gap,
-            spacing=spacing,
-        )
-    if source.format != "dbstruct" and source.path.is_file():
+    form = FORMATS[source.format]
+    if source.path.is_file() and not form.file:
         raise InputError(
             f"{path}: neither a bag (.mcap, .db3, .bag), a dbStruct (.mat) nor a folder of images"
         )
-    form = FORMATS[source.format]
-    drive = {"max_fix_gap": max_fix_gap, "spacing": spacing} if form.drive else {}
-    return form.read(source.path, **source.options, **drive)
+    told = {
+        "image_topic": image_topic,
+        "fix_topic": fix_topic,
+        "max_fix_gap": max_fix_gap,
+        "spacing": spacing,
+    }
+    return form.read(source.path, **source.options, **{name: told[name] for name in form.takes})
 
 
 def read_sources(
