@@ -53,7 +53,7 @@ def test_a_row_a_network_and_a_column_an_image(tmp_path, photographs, weights, o
         cwd=tmp_path,
     )
     assert ended.returncode == 0, ended.stderr
-    assert "heatmap.png: 3 columns" in ended.stdout
+    assert "heatmap.png: 2 x 3 heat maps" in ended.stdout
     assert "small: a square changes 0." in ended.stdout
     assert "other: a square changes 0." in ended.stdout
     assert cv2.imread(str(tmp_path / "heatmap.png")) is not None

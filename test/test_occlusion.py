@@ -163,7 +163,7 @@ def test_heat_lies_on_the_blob_that_makes_it(scale, corner):
     rows, columns = np.indices(lift.shape) + 0.5
     centre = (lift * rows).sum() / lift.sum(), (lift * columns).sum() / lift.sum()
     expected = (top + 12.5) * height / 240, (left + 12.5) * width / 320
-    assert centre == pytest.approx(expected, abs=0.5)
+    assert centre == pytest.approx(expected, abs=0.25 * scale)
 
 
 def test_what_no_square_hid_stays_grey():

@@ -29,7 +29,7 @@ from vpr_ros.report import write_report
 from vpr_ros.report_tables import reasons, tiles
 from vpr_ros.requirement import parse_requirements
 from vpr_ros.worst_frames import HEIGHT, WIDTH, look, picture, worst
-from vpr_ros.worst_heat import hot
+from vpr_ros.worst_heat import worst_heat
 
 EVIL = "</td><script>alert('1')</script><img src=x onerror=alert(2)>\"'&amp;-->]]>$\\frac{$"
 
@@ -298,7 +298,7 @@ def test_what_made_it_look_like_the_place_is_red_and_what_did_not_is_blue(place_
     frames = as_arrays([answer(number, 30.0, places=(0,)) for number in (0, 1)] + [unanswered(2)])
     white = GeotaggedImages(np.zeros(3), lambda row: np.full((96, 128, 3), 255, np.uint8))
     looks = [look(frames, frame, white, place_map) for frame in range(3)]
-    found = hot(looks, white, place_map, Halves())
+    found = worst_heat(looks, white, place_map, Halves())
     first, second, none = map(decoded, found.pictures)
     assert 0.01 < found.largest < 0.5
     blue, _, red = np.split(first.astype(int), 3, axis=2)
@@ -312,7 +312,7 @@ def test_an_image_that_does_not_decode_has_no_heat(place_map):
     frames = as_arrays([answer(number, 30.0, places=(0,)) for number in (0, 1)])
     images = drive_images(broken={0})
     looks = [look(frames, frame, images, place_map) for frame in (0, 1)]
-    broken, whole = map(decoded, hot(looks, images, place_map, Halves()).pictures)
+    broken, whole = map(decoded, worst_heat(looks, images, place_map, Halves()).pictures)
     assert np.ptp(broken) <= 2
     assert np.ptp(whole) > 50
 

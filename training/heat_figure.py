@@ -53,7 +53,7 @@ def draw_heats(file: Path, columns: Sequence[Column], meaning: str, signed: bool
             axis.imshow(overlay(picture, heat, colours))
     for axis, network in zip(axes[1:, 0], networks, strict=True):
         axis.set_ylabel(_short(network), fontsize=9, parse_math=False)
-    bar = figure.colorbar(colours, ax=axes[1:], aspect=15 * len(networks))
+    bar = figure.colorbar(colours, ax=axes[1:], aspect=15 * len(networks), pad=0.01)
     bar.set_label(meaning, fontsize=9)
     bar.outline.set_visible(False)
     with replacing_file(file) as partial:

@@ -69,8 +69,9 @@ def heatmap(
         draw_heats(out, columns, "similarity lost", signed=True)
     for name in names:
         values = np.concatenate([column.heats[name].values.ravel() for column in columns])
-        print(f"{name}: a square changes {values.mean():.3f}, {values.min():.3f} to {values.max():.3f}")
-    print(f"{out}: {len(columns)} columns")
+        ends = f"{values.min():.3f} to {values.max():.3f}"
+        print(f"{name}: a square changes {values.mean():.3f} on average, {ends}")
+    print(f"{out}: {len(names)} x {len(columns)} heat maps")
 
 
 def _read(file: Path) -> Image:
@@ -91,7 +92,7 @@ def _pair(
     place: int | None,
     square: int,
 ) -> list[Column]:
-    """Return an image by its place in the map, and the place's picture, where there is one, by the image."""
+    """Return what an image shares with a place, and what the place's picture, where one is kept, with it."""
     descriptor = engine.encode([picture])[0]
     if place is None:
         place = int(place_map.search(descriptor[None], 1)[1][0, 0])
@@ -106,11 +107,8 @@ def _pair(
 
 def _names(weights: list[Path]) -> list[str]:
     """Return the names of the files; their paths where two are called the same."""
-    names = [file.stem for file in weights]
-    return [
-        name if times == 1 else str(file)
-        for name, times, file in zip(names, map(Counter(names).__getitem__, names), weights, strict=True)
-    ]
+    times = Counter(file.stem for file in weights)
+    return [file.stem if times[file.stem] == 1 else str(file) for file in weights]
 
 
 if __name__ == "__main__":

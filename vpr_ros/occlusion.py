@@ -62,7 +62,7 @@ def squares_on(height: int, width: int, square: int = SQUARE) -> Squares:
     """Return the squares on a picture of that size.
 
     Those of the paper's grid, from the corner on, less those at an edge, moved so that what they leave is
-    equally wide on both sides: half a square at least.
+    equally wide on both sides: a quarter of a square at least.
 
     Args:
         height: of the picture, pixels.

@@ -19,7 +19,7 @@ from vpr_ros.report_tables import figure_rows, latency_rows, reasons, tiles
 from vpr_ros.requirement import Requirement, unmet
 from vpr_ros.track_chart import LEGEND, draw_track
 from vpr_ros.worst_frames import look, worst
-from vpr_ros.worst_heat import hot
+from vpr_ros.worst_heat import worst_heat
 
 #: Inches: of a chart among others, of one half a page wide, and of the tracks.
 SMALL, HALF, TRACK = (4.0, 3.1), (4.8, 3.2), (4.8, 4.2)
@@ -77,7 +77,7 @@ def write_report(
         latencies=latency_rows(run.figures["latency_ms"]),
         reasons=reasons(run.figures["frames"]),
         looks=[(each, run.frames, frame) for each, frame in zip(looks, chosen, strict=True)],
-        hot=None if engine is None else hot(looks, images, place_map, engine),
+        heat=None if engine is None else worst_heat(looks, images, place_map, engine),
         places=len(place_map),
         facts=facts,
         commands=commands,

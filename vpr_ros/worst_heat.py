@@ -19,7 +19,7 @@ from vpr_ros.worst_frames import WIDTH, Look, picture
 
 
 @dataclass(frozen=True)
-class Hot:
+class WorstHeat:
     """Pictures of frames with their heat, on one scale.
 
     Attributes:
@@ -31,7 +31,9 @@ class Hot:
     largest: float
 
 
-def hot(looks: Sequence[Look], images: GeotaggedImages, place_map: PlaceMap, engine: AnyEngine) -> Hot:
+def worst_heat(
+    looks: Sequence[Look], images: GeotaggedImages, place_map: PlaceMap, engine: AnyEngine
+) -> WorstHeat:
     """Return the pictures of frames with what hiding each part takes from the similarity to the place.
 
     Args:
@@ -57,4 +59,4 @@ def hot(looks: Sequence[Look], images: GeotaggedImages, place_map: PlaceMap, eng
             return picture(lambda: None)
         return picture(lambda: overlay(*found[look.frame], colours))
 
-    return Hot([draw(look) for look in looks], float(colours.get_clim()[1] or 0.0))
+    return WorstHeat([draw(look) for look in looks], float(colours.get_clim()[1] or 0.0))
