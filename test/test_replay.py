@@ -18,7 +18,8 @@ import pytest
 
 from test.as_command import ENVIRONMENT, ROOT
 from test.conftest import write_image_folder
-from test.error_lines import check_line
+from test.error_lines import check_line, input_error
+from test.html_page import Page, check_stands_alone
 from test.small_drive import PERIOD, START, TORN, position, write_drive
 from test.small_world import small_map, small_weights
 from vpr_ros.answers import FrameAnswer, Judge, read_answers
@@ -361,6 +362,24 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert len(errors) == 1
     check_line(errors[0], *(paths.get(part, part) for part in parts))
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_what_the_worst_frames_hang_on(run_replay: Any, tmp_path: Path) -> None:
+    for out, heat, pictures in (("plain", False, 3), ("hot", True, 4)):
+        run_replay(out, heat=heat)
+        page = Page(tmp_path / out / "report.html")
+        check_stands_alone(page)
+        shown = sum(tag == "img" for tag, _ in page.elements)
+        assert shown == pictures * sum(tag == "section" for tag, _ in page.elements) > 0
+        assert ("what the retrieval hangs on" in page.text) == heat
+    assert "--heat true" in page.text
+
+
+def test_heat_of_a_running_nodes_answers_needs_its_weights(
+    run_replay: Any, world: dict[str, Path], other_weights: Path
+) -> None:
+    with input_error(world["map"], "other weights"):
+        run_replay(node="/nobody", heat=True, weights=other_weights)
 
 
 def test_two_runs_in_one_report(run_replay: Any, command: Any, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from test.conftest import DATUM, texture
 from test.html_page import Page, check_stands_alone
@@ -28,6 +29,7 @@ from vpr_ros.report import write_report
 from vpr_ros.report_tables import reasons, tiles
 from vpr_ros.requirement import parse_requirements
 from vpr_ros.worst_frames import HEIGHT, WIDTH, look, picture, worst
+from vpr_ros.worst_heat import worst_heat
 
 EVIL = "</td><script>alert('1')</script><img src=x onerror=alert(2)>\"'&amp;-->]]>$\\frac{$"
 
@@ -276,6 +278,43 @@ def test_a_small_picture_is_not_enlarged():
 def test_pictures_keep_their_colours():
     red = np.full((40, 40, 3), (255, 0, 0), np.uint8)
     assert decoded(picture(lambda: red))[20, 20].tolist() == pytest.approx([0, 0, 255], abs=3)
+
+
+class Halves:
+    """Stands for an engine: how bright the two halves of an image are."""
+
+    device = torch.device("cpu")
+
+    def fit(self, image):
+        return cv2.resize(image, (64, 48))
+
+    def encode(self, images):
+        bright = np.stack([[half.mean() for half in np.split(image, 2, axis=1)] for image in images])
+        return (bright / np.linalg.norm(bright, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_what_made_it_look_like_the_place_is_red_and_what_did_not_is_blue(place_map):
+    # the place is bright on its left
+    frames = as_arrays([answer(number, 30.0, places=(0,)) for number in (0, 1)] + [unanswered(2)])
+    white = GeotaggedImages(np.zeros(3), lambda row: np.full((96, 128, 3), 255, np.uint8))
+    looks = [look(frames, frame, white, place_map) for frame in range(3)]
+    found = worst_heat(looks, white, place_map, Halves())
+    first, second, none = map(decoded, found.pictures)
+    assert 0.01 < found.largest < 0.5
+    blue, _, red = np.split(first.astype(int), 3, axis=2)
+    assert (red - blue)[48, 40] > 20
+    assert (red - blue)[48, 88] < -20
+    assert np.array_equal(first, second)
+    assert np.ptp(none) <= 2  # nothing was retrieved
+
+
+def test_an_image_that_does_not_decode_has_no_heat(place_map):
+    frames = as_arrays([answer(number, 30.0, places=(0,)) for number in (0, 1)])
+    images = drive_images(broken={0})
+    looks = [look(frames, frame, images, place_map) for frame in (0, 1)]
+    broken, whole = map(decoded, worst_heat(looks, images, place_map, Halves()).pictures)
+    assert np.ptp(broken) <= 2
+    assert np.ptp(whole) > 50
 
 
 # --- the picture for a README

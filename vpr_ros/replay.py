@@ -20,6 +20,7 @@ from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
 from vpr_ros.kidnapping import kidnapped
 from vpr_ros.localiser import Settings, open_localiser
+from vpr_ros.open_engine import open_engine
 from vpr_ros.place_map import open_map
 from vpr_ros.provenance import provenance
 from vpr_ros.recording import open_recording
@@ -49,6 +50,7 @@ def replay(
     max_speed: float = Settings.max_speed,
     device: str = "auto",
     kidnap: float = 0.0,
+    heat: bool = False,
     through_node: bool = False,
     node: str | None = None,
     to_topic: str = "image",
@@ -78,6 +80,7 @@ def replay(
         device: auto, cuda or cpu.
         kidnap: Seconds after which the robot is carried off, again and again: the drive's stretches in
             another order. 0 for never.
+        heat: Show in the report which parts of the worst frames made them look like the retrieved place.
         through_node: Send the drive over DDS to a node started for it, as a camera would send it.
         node: Send it to this node, which runs already, such as /vpr_localiser.
         to_topic: Image topic that this node listens to; compressed images go to TOPIC/compressed.
@@ -95,7 +98,8 @@ def replay(
         raise InputError(f"--rate {rate:g}, --frame-rate {frame_rate:g}: expected positive numbers")
     settings = Settings(k=k, precision=precision, filter=filter, max_speed=max_speed)
     parameters: dict[str, object] = {"device": device, **asdict(settings)}
-    place_map = open_map(map)
+    engine = open_engine(weights, device) if heat else None
+    place_map = open_map(map, engine.fingerprint if engine else None)
     calibration = read_calibration(place_map)
     recording = open_recording(
         data, session, rows, image_topic, fix_topic, frame_rate, truth, odometry_topic, max_fix_gap
@@ -128,7 +132,9 @@ def replay(
             logger.warning(doubts)
         replayed = replay_direct(recording, judge, localiser)
     facts = provenance(place_map, calibration, None if node else weights, {} if node else parameters)
-    figures = write_result(out, data.name, replayed, recording.images, place_map, command, facts, required)
+    figures = write_result(
+        out, data.name, replayed, recording.images, place_map, command, facts, required, engine
+    )
     print(table(figures))
     missed = unmet(required, figures)
     for line in missed:

@@ -15,6 +15,7 @@ from vpr_ros.drive_metrics import summarise
 from vpr_ros.drive_picture import draw_drive
 from vpr_ros.drive_run import Run
 from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.open_engine import AnyEngine
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.report import write_report
 from vpr_ros.requirement import Requirement
@@ -47,6 +48,7 @@ def write_result(
     command: str,
     facts: Mapping[str, Mapping[str, object]],
     requirements: Sequence[Requirement],
+    engine: AnyEngine | None = None,
 ) -> dict[str, Any]:
     """Write answers.csv, single.csv, metrics.json, drive.png and report.html; return the figures.
 
@@ -59,6 +61,7 @@ def write_result(
         command: that makes all this again.
         facts: that the report lists, as `vpr_ros.report.write_report` takes them.
         requirements: that the report holds the figures against.
+        engine: for the heat of the worst frames, where the report shall show it.
     """
     write_answers(out / "answers.csv", replayed.final)
     final, single = Run("filtered", replayed.final, summarise(replayed.final)), None
@@ -89,5 +92,6 @@ def write_result(
         facts,
         replayed.threshold if math.isfinite(replayed.threshold) else None,
         requirements,
+        engine,
     )
     return figures

@@ -12,12 +12,14 @@ from vpr_ros import drive_charts as charts
 from vpr_ros.drive_run import Run
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.inline_svg import inline_svg
+from vpr_ros.open_engine import AnyEngine
 from vpr_ros.page import write_page
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.report_tables import figure_rows, latency_rows, reasons, tiles
 from vpr_ros.requirement import Requirement, unmet
 from vpr_ros.track_chart import LEGEND, draw_track
 from vpr_ros.worst_frames import look, worst
+from vpr_ros.worst_heat import worst_heat
 
 #: Inches: of a chart among others, of one half a page wide, and of the tracks.
 SMALL, HALF, TRACK = (4.0, 3.1), (4.8, 3.2), (4.8, 4.2)
@@ -34,6 +36,7 @@ def write_report(
     facts: Mapping[str, Mapping[str, object]],
     threshold: float | None = None,
     requirements: Sequence[Requirement] = (),
+    engine: AnyEngine | None = None,
 ) -> None:
     """Write the report of a drive as one HTML file.
 
@@ -48,8 +51,11 @@ def write_report(
         facts: under headings such as "Versions", "Parameters" and "Calibration", each a name and a value.
         threshold: probability from which a hypothesis is accepted, where there is one.
         requirements: that the figures of `run` are held against.
+        engine: where given, of the map's encoder, to show what the worst frames' answers hang on.
     """
     runs = [run] if single is None else [run, single]
+    chosen = worst(run.frames)
+    looks = [look(run.frames, frame, images, place_map) for frame in chosen]
     write_page(
         file,
         "report.html.j2",
@@ -70,9 +76,8 @@ def write_report(
         waits=run.figures["time_to_localise"],
         latencies=latency_rows(run.figures["latency_ms"]),
         reasons=reasons(run.figures["frames"]),
-        looks=[
-            (look(run.frames, frame, images, place_map), run.frames, frame) for frame in worst(run.frames)
-        ],
+        looks=[(each, run.frames, frame) for each, frame in zip(looks, chosen, strict=True)],
+        heat=None if engine is None else worst_heat(looks, images, place_map, engine),
         places=len(place_map),
         facts=facts,
         commands=commands,
