@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from vpr_ros.atomic_file import replacing_file
 
 #: What each index is drawn as, by the beginning of its name.
-MARKERS = {"flat": "*", "ivfpq": "o", "ivf": "s", "hnsw": "^", "auto": "D", "": "x"}
+MARKERS = {"flat": "*", "ivfpq": "o", "ivf": "s", "hnsw": "^", "": "x"}
 #: How descriptors that are ranked again are stored.
 COLOURS = {"none": "tab:red", "int8": "tab:blue", "float16": "tab:green"}
 #: What is drawn, a row of panels each.

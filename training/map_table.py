@@ -99,5 +99,13 @@ def points(measured: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 continue
             both = [way[kind] for kind in (PHOTOGRAPHS, CROPS)]
             place, same = np.mean([[judged["lost@1"], 100 - judged["same@1"]] for judged in both], axis=0)
-            drawn.append({**case, "stored": way["stored"], "bytes": size, "place": place, "same": same})
+            index = _chosen(figures["factory"]) if case["index"] == "auto" else case["index"]
+            loss = {"stored": way["stored"], "bytes": size, "place": place, "same": same}
+            drawn.append({**case, "index": index, **loss})
     return drawn
+
+
+def _chosen(factory: str) -> str:
+    """Return the word for what `auto` has chosen."""
+    _, lists, size = factory.rpartition(",PQ")
+    return f"ivfpq{size}" if lists else factory.lower()
