@@ -91,6 +91,9 @@ def images(height, width, count=1, seed=0):
         (Architecture(pooling="max", clusters=0), 256),
         (Architecture(pooling="max", clusters=0, dimension=7), 7),
         (Architecture(trunk="vgg16", clusters=2), 2 * 512),
+        (Architecture(trunk="resnet18", pooling="gem", clusters=0), 256),
+        (Architecture(trunk="resnet50", pooling="gem", clusters=0, dimension=7), 7),
+        (Architecture(trunk="resnet18", clusters=2), 2 * 256),
     ],
 )
 def test_dimension_and_unit_length(architecture, dimension):

@@ -68,8 +68,8 @@ def exported(encoder, file, half=False):
 
 
 @pytest.mark.parametrize("dimension", [0, 32])
-@pytest.mark.parametrize("pooling", ["netvlad", "max"])
-@pytest.mark.parametrize("trunk", ["alexnet", "vgg16"])
+@pytest.mark.parametrize("pooling", ["netvlad", "max", "gem"])
+@pytest.mark.parametrize("trunk", ["alexnet", "vgg16", "resnet18"])
 def test_batches_of_any_size_give_what_the_encoder_gives(tmp_path, trunk, pooling, dimension):
     encoder = encoder_of(trunk, pooling, dimension)
     engine = exported(encoder, tmp_path / "model.onnx")

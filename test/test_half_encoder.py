@@ -52,7 +52,7 @@ def test_a_gpu_has_half_precision():
     assert trunk_precision(torch.device("cuda")) == torch.float16
 
 
-@pytest.mark.parametrize("pooling", ["netvlad", "max"])
+@pytest.mark.parametrize("pooling", ["netvlad", "max", "gem"])
 def test_in_float32_it_is_the_encoder(pooling):
     encoder = narrow_encoder(pooling).eval().requires_grad_(False)
     fast = HalfEncoder(encoder, CPU)

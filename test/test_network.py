@@ -15,7 +15,7 @@ def images(count=3, height=64, width=80, seed=0):
     return torch.randint(0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("pooling", ["netvlad", "max"])
+@pytest.mark.parametrize("pooling", ["netvlad", "max", "gem"])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_both_parts_together_are_the_encoder(pooling, layer):
     encoder = narrow_encoder(pooling)

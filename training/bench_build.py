@@ -67,7 +67,7 @@ def bench_build(
     Args:
         data: Folder of images; without it one is made, of JPEGs of noise that are as large as photographs.
         weights: Weights file; without it a NetVLAD of random weights, which takes as long.
-        trunk: alexnet or vgg16, of the random one.
+        trunk: alexnet, vgg16, resnet18 or resnet50, of the random one.
         dimension: Of its descriptors, after whitening.
         images: Of the map.
         height: Pixels of the images that are made.

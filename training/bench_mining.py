@@ -43,7 +43,7 @@ def bench_mining(
 
     Args:
         images: How many, one after the other; 1000 and 10000 where not given.
-        trunk: alexnet or vgg16.
+        trunk: alexnet, vgg16, resnet18 or resnet50.
         height: Pixels.
         width: Pixels.
         queries: Of the period.

@@ -53,7 +53,7 @@ def bench_training(
     """Time training steps of a query, its positive and ten negatives, on images of noise.
 
     Args:
-        trunk: alexnet or vgg16, trained from the paper's layer on.
+        trunk: alexnet, vgg16, resnet18 or resnet50, trained from the paper's layer on.
         height: Pixels.
         width: Pixels.
         images: How many; each is a query once an epoch.

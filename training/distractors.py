@@ -83,7 +83,7 @@ def distractors(
         queries: Sessions that ask, as patterns; of a source without such a session, every other photograph.
         count: Places, the photographs included.
         held_out: Crops that ask.
-        trunk: alexnet or vgg16.
+        trunk: alexnet, vgg16, resnet18 or resnet50.
         trunk_weights: torchvision's ImageNet weights in a file; downloaded where not given.
         input_size: Pixels of the shorter side.
         dimension: P after whitening.

@@ -45,7 +45,7 @@ def make_default_model(
         out: The weights file.
         trunk_weights: torchvision's ImageNet weights in a file; downloaded where not given.
         fix_topic: Of a bag with more than one NavSatFix topic.
-        trunk: alexnet or vgg16.
+        trunk: alexnet, vgg16, resnet18 or resnet50.
         clusters: K.
         dimension: P after whitening.
         input_size: Pixels of the shorter side.

@@ -26,15 +26,15 @@ class Model:
     Args:
         weights: Start from this weights file (its whitening is dropped); then trunk, trunk_weights, pooling,
             clusters and initialisation are not used.
-        trunk: alexnet or vgg16.
+        trunk: alexnet, vgg16, resnet18 or resnet50 (both up to conv4).
         trunk_weights: torchvision's ImageNet weights in a file; downloaded where not given.
-        pooling: netvlad or max.
+        pooling: netvlad, max or gem.
         clusters: K of NetVLAD.
         initialisation: Of NetVLAD by k-means: v1, the authors' code, or v2, the paper's equations.
         assignment: free, w, b and c of NetVLAD are trained independently; tied, w and b follow c (needs v2).
         input_size: Pixels of the shorter side that images are resized to.
-        train_from: First layer that is trained: conv1_1 to conv5_3 (vgg16), conv1 to conv5 (alexnet) or
-            pooling; without it the paper's, conv5_1 and conv2.
+        train_from: First layer that is trained: conv1_1 to conv5_3 (vgg16), conv1 to conv5 (alexnet),
+            conv1 to a block of conv4 (resnet), or pooling; without it conv5_1, conv2, conv4_1.
     """
 
     weights: Path | None = None
@@ -68,7 +68,9 @@ class Model:
         if self.weights is not None:
             given = load_encoder(self.weights)
             if self.assignment == "tied" and given.architecture.pooling != "netvlad":
-                raise InputError(f"{self.weights}: max pooling: a tied assignment is expected with netvlad")
+                raise InputError(
+                    f"{self.weights}: pooling {given.architecture.pooling}: a tied assignment is netvlad's"
+                )
             encoder = Encoder(replace(given.architecture, dimension=0, input_size=self.input_size))
             encoder.load_state_dict(given.state_dict(), strict=False)
             return encoder

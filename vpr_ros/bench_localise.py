@@ -58,7 +58,7 @@ def bench_localise(
 
     Args:
         weights: Weights file; without it a NetVLAD of random weights, which takes as long.
-        trunk: alexnet or vgg16, of the random one.
+        trunk: alexnet, vgg16, resnet18 or resnet50, of the random one.
         dimension: Of its descriptors, after whitening.
         height: Pixels of the camera's images.
         width: Pixels of the camera's images.

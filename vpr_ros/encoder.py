@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vpr_ros.atomic_file import replacing_file
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.netvlad import MaxPooling, NetVLAD, Whitening
+from vpr_ros.netvlad import GeM, MaxPooling, NetVLAD, Whitening
 from vpr_ros.trunks import IMAGENET_MEAN, IMAGENET_STD, TRUNKS, build_trunk, trunk_spec
 from vpr_ros.version import project_version
 
@@ -28,7 +28,7 @@ FORMAT = 1
 DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "alexnet-netvlad-256.safetensors"
 #: Longer side to shorter side above which an image is refused: resized, it would grow without bound.
 MAX_ASPECT = 8.0
-POOLINGS = ("netvlad", "max")
+POOLINGS = ("netvlad", "max", "gem")
 _METADATA_KEY = "vpr_ros"
 
 
@@ -38,7 +38,7 @@ class Architecture:
 
     trunk: str = "alexnet"
     pooling: str = "netvlad"
-    clusters: int = 64  # K; 0 for max pooling
+    clusters: int = 64  # K of NetVLAD, 0 for the others
     dimension: int = 0  # P after whitening; 0 without whitening
     input_size: int = 480  # shorter side, in pixels, that images are resized to
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of RGB in 0-1
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
 
     Shape:
         - Input: (B, 3, H, W) RGB, uint8 in 0-255 or floating point in 0-1, of any size that the trunk takes.
-        - Output: (B, P) of unit length; without whitening P is K * D, or D for max pooling.
+        - Output: (B, P) of unit length; without whitening P is K * D of NetVLAD, else D.
     """
 
     mean: Tensor
@@ -65,8 +65,8 @@ class Encoder(nn.Module):
         if architecture.pooling == "netvlad":
             self.pooling = NetVLAD(depth, architecture.clusters)
             pooled = depth * architecture.clusters
-        elif architecture.pooling == "max":
-            self.pooling = MaxPooling()
+        elif architecture.pooling in POOLINGS:
+            self.pooling = MaxPooling() if architecture.pooling == "max" else GeM()
             pooled = depth
         else:
             raise InputError(
