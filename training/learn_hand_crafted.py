@@ -79,7 +79,7 @@ def learn_hand_crafted(
     images = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
     encoder = HandCraftedEncoder(replace(architecture, dimension=0)).requires_grad_(False)
     local = sample_features(encoder, images, seed)
-    print(f"{len(local)} local features: learning {centres} {_CENTRES[aggregate]}")
+    logger.info("learning %d centres from %d local features", centres, len(local))
     if aggregate == "vlad":
         encoder.aggregate = learn_vlad(local, centres, seed)
     else:
@@ -91,9 +91,6 @@ def learn_hand_crafted(
     said = f"{features}, {aggregate} of {centres}; {len(images)} images of {names}"
     save_hand_crafted(encoder, out, said)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, {encoder.dimension} dimensions; {said}")
-
-
-_CENTRES = {"vlad": "centres", "fisher": "Gaussians"}
 
 
 def sample_features(encoder: HandCraftedEncoder, images: GeotaggedImages, seed: int) -> NDArray[np.float32]:

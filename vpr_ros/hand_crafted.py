@@ -84,7 +84,7 @@ class HandCraftedEncoder(nn.Module):
     def forward(self, local: Tensor) -> Tensor:
         described: Tensor = self.aggregate(local)
         if self.whitening is not None:
-            described = self.whitening(described)
+            described = self.whitening(described[None])[0]
         if not described.any():  # an image without features: it looks like all others, and like none
             return torch.full_like(described, self.dimension**-0.5)
         return described

@@ -32,11 +32,10 @@ def local_features(kind: str, grey: Grey, step: int) -> Features:
     found = _dense(grey, step) if kind == DENSE_ROOTSIFT else _at_keypoints(grey)
     found = found[found.any(axis=1)]  # of an even patch it is zero
     if kind == SIFT:
-        found /= np.linalg.norm(found, axis=1, keepdims=True)
-    else:
-        found /= found.sum(axis=1, keepdims=True)
-        np.sqrt(found, out=found)
-    return found
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+    found /= found.sum(axis=1, keepdims=True)
+    root: Features = np.sqrt(found, out=found)
+    return root
 
 
 def _at_keypoints(grey: Grey) -> Features:
