@@ -9,11 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vpr_ros.errors import InputError
 from vpr_ros.fisher_vector import FisherVector
-from vpr_ros.geotagged import Image
 from vpr_ros.local_features import DENSE_ROOTSIFT, DEPTH, FEATURES, local_features
 from vpr_ros.netvlad import Whitening
 from vpr_ros.vlad import VLAD
@@ -76,8 +76,8 @@ class HandCraftedEncoder(nn.Module):
         self.whitening = Whitening(pooled, architecture.dimension) if architecture.dimension else None
         self.dimension = architecture.dimension or pooled
 
-    def local(self, image: Image) -> Tensor:
-        """Return the (N, 128) features of an RGB image at the input size."""
+    def local(self, image: NDArray[np.uint8]) -> Tensor:
+        """Return the (N, 128) features of a (H, W, 3) RGB image at the input size."""
         grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
         return torch.from_numpy(local_features(self.architecture.features, grey, self.architecture.step))
 
