@@ -40,12 +40,14 @@ class Case:
         weights: as they were given.
         place_map: the map.
         counted: which of its places count.
+        positives: for each query the numbers of the places within the radius.
     """
 
     name: Path
     weights: Path
     place_map: PlaceMap
     counted: Counted
+    positives: list[NDArray[np.intp]]
 
 
 def evaluate(
@@ -97,17 +99,23 @@ def evaluate(
         raise InputError(
             f"--weights: {len(files)} for {len(maps)} maps: expected one for all, or one for each"
         )
-    engines = {file: open_engine(file, device) for file in files}
+    engines = {file: open_engine(file, device) for file in dict.fromkeys(files)}
     opened = [open_map(name, engines[file].fingerprint) for name, file in zip(maps, files, strict=True)]
-    cases = [
-        Case(name, file, each, Counted(each.places, max(NS), views, other_times))
-        for name, file, each in zip(maps, files, opened, strict=True)
-    ]
     queries = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
+    cases = []
+    for name, file, place_map in zip(maps, files, opened, strict=True):
+        positives = within_radius(queries.rows, place_map.places, radius)
+        if not has_positive(positives).any():
+            raise InputError(
+                f"{data}: no query within {radius:g} m of a place of {name}: is it the same area?"
+            )
+        cases.append(
+            Case(name, file, place_map, Counted(place_map.places, max(NS), views, other_times), positives)
+        )
     measured: dict[Case, dict[str, Any]] = {}
     for file, engine in engines.items():
-        measured |= _measure(engine, [case for case in cases if case.weights == file], queries, radius)
-    figures = [measured[case] for case in cases]
+        measured |= _measure(engine, [case for case in cases if case.weights == file], queries)
+    figures = [{**measured[case], "radius": radius} for case in cases]
     print("\n".join(_lines(figures[0])) if len(figures) == 1 else table(figures))
     if json is not None:
         json.write_text(dumps(figures, indent=1))
@@ -115,7 +123,7 @@ def evaluate(
 
 
 def _measure(
-    engine: AnyEngine, cases: Sequence[Case], queries: GeotaggedImages, radius: float
+    engine: AnyEngine, cases: Sequence[Case], queries: GeotaggedImages
 ) -> dict[Case, dict[str, Any]]:
     """Encode the queries once and search for them in each map; return the figures."""
     retrieved = {case: [np.empty(0, np.int64)] * len(queries) for case in cases}
@@ -132,28 +140,22 @@ def _measure(
     images = [queries.read(row) for row in encoded[:TIMED_IMAGES]]
     milliseconds = encoding_ms(engine, images) if images else None
     return {
-        case: _figures(case, queries, answers, radius)
+        case: _figures(case, answers)
         | {"encode_ms": milliseconds, "search_ms": search_ms(case.place_map, asked) if images else None}
         for case, answers in retrieved.items()
     }
 
 
-def _figures(
-    case: Case, queries: GeotaggedImages, retrieved: Sequence[NDArray[np.int64]], radius: float
-) -> dict[str, Any]:
-    place_map = case.place_map
-    positives = within_radius(queries.rows, place_map.places, radius)
+def _figures(case: Case, retrieved: Sequence[NDArray[np.int64]]) -> dict[str, Any]:
+    place_map, positives = case.place_map, case.positives
     mapped = np.flatnonzero(has_positive(positives))
-    if not len(mapped):
-        raise InputError(f"{case.name}: no query within {radius:g} m of a place of it: is it the same area?")
     recalls = recall_at([retrieved[row] for row in mapped], [positives[row] for row in mapped], NS)
     return {
         "map": str(case.name),
         "weights": str(case.weights),
         **{f"recall@{n}": recall for n, recall in recalls.items()},
-        "radius": radius,
         "queries": len(mapped),
-        "unmapped": len(queries) - len(mapped),
+        "unmapped": len(positives) - len(mapped),
         "places": len(place_map),
         "dimension": place_map.manifest.dimension,
         "bytes_a_place": bytes_a_place(place_map),

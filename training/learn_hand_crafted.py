@@ -43,7 +43,7 @@ def learn_hand_crafted(
     dimension: int = 4096,
     shrinkage: float | None = None,
     input_size: int = 480,
-    step: int = 2,
+    step: int = 4,
     session: str | None = None,
     rows: str | None = None,
     image_topic: str | None = None,
@@ -63,7 +63,7 @@ def learn_hand_crafted(
         dimension: P after whitening, at most one less than there are images; 0 for no whitening.
         shrinkage: Of the whitening; as train.py's.
         input_size: Pixels of the shorter side that images are resized to.
-        step: Pixels from one dense feature to the next: twice as many take a quarter of the time.
+        step: Pixels from one dense feature to the next; twice as many take a quarter of the time.
         session: Only the images of this session.
         rows: Only these images, start:stop:step.
         image_topic: Of a bag with more than one image topic.

@@ -30,6 +30,8 @@ BOUNDS = {"centres": (2, 4096), "dimension": (0, 65536), "input_size": (64, 4096
 class HandCrafted:
     """What a hand-crafted encoder is made of; by default Torii et al.'s, CVPR 2015, the paper's baseline.
 
+    But for the step: theirs is 2, which takes four to five times as long.
+
     Args:
         features: dense-rootsift, rootsift or sift.
         aggregate: vlad or fisher.
@@ -44,7 +46,7 @@ class HandCrafted:
     centres: int = 128
     dimension: int = 0
     input_size: int = 480
-    step: int = 2
+    step: int = 4
 
     def __post_init__(self) -> None:
         for name, known in (("features", FEATURES), ("aggregate", AGGREGATES)):
