@@ -70,7 +70,9 @@ def test_the_same_seed_gives_the_same():
 
 def test_too_few_features():
     local, _ = features(5)
-    with input_error("5 local features for 6 centres", "give more images"):
+    with input_error("5 local features", "at least 6", "give more images"):
         learn_vlad(local, 6, 0)
-    with input_error("5 local features for 6 centres", "give more images"):
+    with input_error("5 local features", "at least 6", "give more images"):
         learn_fisher(local, 6, 3, 0)
+    with input_error("5 local features", "at least 6"):
+        learn_fisher(local, 2, 6, 0)

@@ -184,7 +184,7 @@ def few_options(folder, **options):
 def test_too_few_features_or_images(call, tmp_path):
     walk = write_image_folder(tmp_path / "walk", 3)
     line = [*few_options(walk, centres=4000, features="sift"), "--out", tmp_path / "w.safetensors"]
-    check_refusal(*call(learn_hand_crafted, *line), "for 4000 centres", "give more images")
+    check_refusal(*call(learn_hand_crafted, *line), "at least 4000", "give more images")
     line = [*few_options(walk), "--rows", ":1", "--out", tmp_path / "w.safetensors"]
     check_refusal(*call(learn_hand_crafted, *line), "1 images to whiten with", "--dimension 0")
     assert not (tmp_path / "w.safetensors").exists()

@@ -35,7 +35,7 @@ def learn_vlad(local: Features, centres: int, seed: int) -> VLAD:
 @torch.no_grad()
 def learn_fisher(local: Features, gaussians: int, reduced: int, seed: int) -> FisherVector:
     """Return a Fisher vector with PCA to `reduced` dimensions and a mixture fitted to (N, D) features."""
-    _check(local, gaussians)
+    _check(local, max(gaussians, reduced))  # PCA to so many dimensions wants as many
     fisher = FisherVector(gaussians, local.shape[1], reduced)
     pca = faiss.PCAMatrix(local.shape[1], reduced)
     pca.max_points_per_d = len(local)  # learn from all of them
@@ -77,8 +77,8 @@ def _mixture(points: Features, gaussians: int, seed: int) -> GaussianMixture:
         return mixture.fit(points)
 
 
-def _check(local: Features, centres: int) -> None:
-    if len(local) < centres:
+def _check(local: Features, least: int) -> None:
+    if len(local) < least:
         raise InputError(
-            f"{len(local)} local features for {centres} centres: give more images, or a smaller --centres"
+            f"{len(local)} local features, expected at least {least}: give more images, or fewer --centres"
         )
