@@ -21,8 +21,9 @@ from training import foreign_mat, foreign_network
 from training.build_map import build_map
 from training.foreign_mat import read_mat
 from training.import_weights import import_weights
-from vpr_ros.encoder import Encoder, load_encoder, weights_metadata
+from vpr_ros.encoder import Encoder, load_encoder
 from vpr_ros.place_map import open_map
+from vpr_ros.weights_file import weights_metadata
 
 #: A training run's own figures, beside the network.
 FIGURES = {"epoch": 7, "recalls": {1: np.float64(0.85)}, "best_score": np.float64(0.95), "parallel": False}

@@ -46,7 +46,7 @@ def test_the_map_is_of_the_model_and_finds_its_places(built, walk, foreign):
     place_map = open_map(built)
     assert place_map.fingerprint == load_model(foreign).fingerprint()
     assert len(place_map) == 14
-    assert evaluate(built, walk, foreign)["recall@1"] == 1.0
+    assert evaluate(built, walk, foreign)[0]["recall@1"] == 1.0
 
 
 def test_a_drive_is_calibrated_with_replayed_and_added(call, built, walk, foreign, tmp_path):

@@ -43,12 +43,13 @@ from training.curves import draw_curves
 from training.network import Network
 from training.train import train
 from vpr_ros.command import run
-from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder, save_encoder, weights_metadata
+from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder, save_encoder
 from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError
 from vpr_ros.folder import read_folder
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import ground_distance
+from vpr_ros.weights_file import weights_metadata
 
 FILES = {
     "weights.safetensors",

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import torch.nn.functional as F
@@ -59,8 +58,8 @@ def sample_local(maps: Iterable[Tensor], rng: np.random.Generator) -> NDArray[np
     return np.concatenate(gathered)
 
 
-def with_whitening(encoder: Encoder, descriptors: NDArray[np.float32], whiten: Whiten) -> Encoder:
-    """Return the encoder with a whitening fitted to its (N, D) descriptors of training images.
+def fit_whitening(descriptors: NDArray[np.float32], whiten: Whiten) -> Whitening:
+    """Return a whitening fitted to (N, D) descriptors of training images.
 
     Fewer images than dimensions give fewer dimensions, and a warning.
     """
@@ -73,9 +72,15 @@ def with_whitening(encoder: Encoder, descriptors: NDArray[np.float32], whiten: W
             *(most, dimension, *descriptors.shape),
         )
         dimension = most
-    whitened = Encoder(replace(encoder.architecture, dimension=dimension))
+    whitening = Whitening(descriptors.shape[1], dimension)
+    whitening.fit(descriptors, dimension / len(descriptors) if shrinkage is None else shrinkage)
+    return whitening
+
+
+def with_whitening(encoder: Encoder, descriptors: NDArray[np.float32], whiten: Whiten) -> Encoder:
+    """Return the encoder with a whitening fitted to its (N, D) descriptors, as `fit_whitening` does."""
+    whitening = fit_whitening(descriptors, whiten)
+    whitened = Encoder(replace(encoder.architecture, dimension=len(whitening.bias)))
     whitened.load_state_dict(encoder.state_dict(), strict=False)
-    cast(Whitening, whitened.whitening).fit(
-        descriptors, dimension / len(descriptors) if shrinkage is None else shrinkage
-    )
+    whitened.whitening = whitening
     return whitened.eval()
