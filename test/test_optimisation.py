@@ -64,7 +64,7 @@ def test_unknown_name_names_those_there_are():
     "wrong",
     [
         {"halve_every": 0},
-        {"epochs": 0},
+        {"epochs": -1},
         {"batch": 0},
         {"learning_rate": 0.0},
         {"average": 1.0},

@@ -6,43 +6,39 @@ python training/compare.py --data DIR --variants config/paper_table.yaml --out O
 from __future__ import annotations
 
 import json
-import logging
-import re
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from multiprocessing import active_children, get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from training.augmentation import Augmentation
 from training.initialise import Whiten
 from training.inputs import Cache
+from training.jobs import run_jobs
 from training.mining import Mining
-from training.model import Model
+from training.model import Model, trunk_file
 from training.optimisation import Optimisation
 from training.processes import start_fabric
 from training.run_folder import RunFolder
-from training.split import fold_by_place, split_by_place
+from training.split import check_ends, hold_out
 from training.supervision import Radii
+from training.task import match_task
 from training.training_run import TrainingRun
 from training.validation import Validation
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.geotagged import GeotaggedImages, Rows
+from vpr_ros.geotagged import Rows
 from vpr_ros.sources import read_sources
 
 RADII = (25.0, 10.0)
-END = re.compile(r"last|first|\d+/\d+")
 NS = (1, 5, 10)
 #: What a variant may change, by name, and the options it starts from.
 OPTIONS = {
@@ -99,8 +95,7 @@ def compare(
         patience: Epochs without a better one after which a run ends; 0 for never.
         device: auto, cuda or cpu.
     """
-    for wrong in (end for end in ends or [] if not END.fullmatch(end)):
-        raise InputError(f"--ends {wrong}: expected last, first, or a strip such as 1/4")
+    check_ends(ends or [])
     chosen = _read_variants(variants)
     todo = [
         Job(name, end, seed, out / f"{name}-{end}-{seed}".replace(" ", "_").replace("/", "_"), options)
@@ -108,25 +103,22 @@ def compare(
         for end in ends or ["last"]
         for seed in range(seeds)
     ]
-    left = [job for job in todo if not _finished(job.folder)]
-    fixed = (data, tasks or [], share, trunk_folder, patience, device)
+    left = [job for job in todo if not RunFolder(job.folder).finished]
+    train = partial(
+        _run,
+        data=data,
+        tasks=tasks or [],
+        share=share,
+        trunk_folder=trunk_folder,
+        patience=patience,
+        device=device,
+    )
     with (
-        ProcessPoolExecutor(jobs, get_context("spawn")) as pool,
-        tqdm(total=len(left), desc="runs", unit="run") as progress,
+        closing(run_jobs(train, [(job.folder / "log.txt", job) for job in left], jobs)) as done,
+        tqdm(done, desc="runs", total=len(left), unit="run") as progress,
     ):
-        waiting = [pool.submit(_run, job, *fixed) for job in left]
-        try:
-            for each in as_completed(waiting):
-                each.result()
-                progress.update()
-                (out / "table.md").write_text(table(todo))
-        except (
-            BaseException
-        ):  # what has not begun does not begin; what is running writes its checkpoint and ends
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in active_children():
-                process.terminate()
-            raise
+        for _ in progress:
+            (out / "table.md").write_text(table(todo))
     print(table(todo))
 
 
@@ -151,11 +143,6 @@ def _read_variants(file: Path) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-def _finished(folder: Path) -> bool:
-    history = RunFolder(folder).history
-    return history.is_file() and json.loads(history.read_text())["whitened"] is not None
-
-
 def _run(
     job: Job,
     data: Path | list[Path],
@@ -169,20 +156,12 @@ def _run(
     whiten = options.pop("whiten")
     model: Model = options["model"]
     if trunk_folder is not None:
-        file = trunk_folder / f"{model.trunk}-imagenet-features.safetensors"
-        options["model"] = replace(model, trunk_weights=file)
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with (
-        (job.folder / "log.txt").open("w") as log,
-        redirect_stdout(log),
-        redirect_stderr(log),
-        ExitStack() as closing,
-    ):
-        logging.basicConfig(level=logging.INFO, stream=log, force=True)
+        options["model"] = replace(model, trunk_weights=trunk_file(trunk_folder, model.trunk))
+    with ExitStack() as stack:
         chosen = choose_device(device)
         fabric = start_fabric(chosen, 1, "auto")
         images = read_sources(data)
-        kept, held = _split(images, job.end, share)
+        kept, held = hold_out(images.rows, job.end, share, max(RADII))
         training_run = TrainingRun(
             fabric=fabric,
             folder=RunFolder(job.folder),
@@ -194,7 +173,7 @@ def _run(
             state=None,
             trained_on=f"variant {job.variant}",
             options={},
-            closing=closing,
+            closing=stack,
             watch=lambda rows: {
                 f"{task}, {radius:g} m": _task(rows, task, radius) for task in tasks for radius in RADII
             },
@@ -204,22 +183,8 @@ def _run(
         training_run.finish(whiten)
 
 
-def _split(images: GeotaggedImages, end: str, share: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    if end in ("last", "first"):
-        return split_by_place(images.rows, share, max(RADII), first=end == "first")
-    fold, folds = map(int, end.split("/"))
-    return fold_by_place(images.rows, fold, folds, max(RADII))
-
-
 def _task(rows: Rows, task: str, radius: float) -> Validation:
-    queries, separator, database = task.partition(" on ")
-    if not separator:
-        raise InputError(f"task '{task}': expected QUERIES on DATABASE, such as '*night on *day'")
-    return Validation(rows, radius, _sessions(rows, queries), _sessions(rows, database))
-
-
-def _sessions(rows: Rows, pattern: str) -> NDArray[np.bool_]:
-    return np.array([fnmatchcase(session, pattern) for session in rows["session"].tolist()], bool)
+    return Validation(rows, radius, *match_task(rows, task))
 
 
 def table(jobs: list[Job]) -> str:
@@ -229,7 +194,7 @@ def table(jobs: list[Job]) -> str:
         runs = [
             json.loads(RunFolder(job.folder).history.read_text())
             for job in jobs
-            if job.variant == variant and _finished(job.folder)
+            if job.variant == variant and RunFolder(job.folder).finished
         ]
         if not runs:
             continue

@@ -126,7 +126,27 @@ def _measure(
     engine: AnyEngine, cases: Sequence[Case], queries: GeotaggedImages
 ) -> dict[Case, dict[str, Any]]:
     """Encode the queries once and search for them in each map; return the figures."""
-    retrieved = {case: [np.empty(0, np.int64)] * len(queries) for case in cases}
+    retrieved, encoded, asked = find_all(engine, cases, queries)
+    images = [queries.read(row) for row in encoded[:TIMED_IMAGES]]
+    milliseconds = encoding_ms(engine, images) if images else None
+    return {
+        case: _figures(case, answers)
+        | {"encode_ms": milliseconds, "search_ms": search_ms(case.place_map, asked) if images else None}
+        for case, answers in retrieved.items()
+    }
+
+
+def find_all(
+    engine: AnyEngine, cases: Sequence[Case], queries: GeotaggedImages
+) -> tuple[dict[Case, list[NDArray[np.int64]]], list[int], Descriptors]:
+    """Encode the queries once and search for them in each map.
+
+    Returns:
+        For each map the places found for each query, none for one that does not decode; the rows that were
+        encoded; and the (M, P) descriptors of the first of them.
+    """
+    none: NDArray[np.int64] = np.empty(0, np.int64)
+    retrieved = {case: [none] * len(queries) for case in cases}
     encoded: list[int] = []
     asked: Descriptors = np.empty((0, engine.dimension), np.float32)
     with closing(encode_table(engine, queries, what="encoding queries")) as batches:
@@ -137,13 +157,7 @@ def _measure(
                 _, places = case.place_map.search(batch.descriptors, case.counted.depth)
                 for row, found in zip(batch.rows, places, strict=True):
                     answers[row] = case.counted.of(found, int(queries.rows["stamp"][row]))
-    images = [queries.read(row) for row in encoded[:TIMED_IMAGES]]
-    milliseconds = encoding_ms(engine, images) if images else None
-    return {
-        case: _figures(case, answers)
-        | {"encode_ms": milliseconds, "search_ms": search_ms(case.place_map, asked) if images else None}
-        for case, answers in retrieved.items()
-    }
+    return retrieved, encoded, asked
 
 
 def _figures(case: Case, retrieved: Sequence[NDArray[np.int64]]) -> dict[str, Any]:

@@ -77,20 +77,27 @@ def learn_hand_crafted(
     architecture = HandCrafted(features, aggregate, centres, dimension, input_size, step)
     whiten = Whiten(dimension, shrinkage)
     images = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
-    encoder = HandCraftedEncoder(replace(architecture, dimension=0)).requires_grad_(False)
-    local = sample_features(encoder, images, seed)
-    logger.info("learning %d centres from %d local features", centres, len(local))
-    if aggregate == "vlad":
-        encoder.aggregate = learn_vlad(local, centres, seed)
-    else:
-        encoder.aggregate = learn_fisher(local, centres, REDUCED, seed).requires_grad_(False)
+    encoder = learn_aggregate(architecture, images, seed)
     if dimension:
-        encoder = _whitened(encoder, images, whiten, seed)
+        encoder = whitened(encoder, images, whiten, seed)
     sources = [data] if isinstance(data, Path) else data
     names = ", ".join("/".join(source.resolve().parts[-2:]) for source in sources)
     said = f"{features}, {aggregate} of {centres}; {len(images)} images of {names}"
     save_hand_crafted(encoder, out, said)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, {encoder.dimension} dimensions; {said}")
+
+
+def learn_aggregate(architecture: HandCrafted, images: GeotaggedImages, seed: int) -> HandCraftedEncoder:
+    """Return an encoder with centres or Gaussians learnt from images, without whitening."""
+    encoder = HandCraftedEncoder(replace(architecture, dimension=0)).requires_grad_(False)
+    local = sample_features(encoder, images, seed)
+    logger.info("learning %d centres from %d local features", architecture.centres, len(local))
+    if architecture.aggregate == "vlad":
+        encoder.aggregate = learn_vlad(local, architecture.centres, seed)
+    else:
+        learnt = learn_fisher(local, architecture.centres, REDUCED, seed)
+        encoder.aggregate = learnt.requires_grad_(False)
+    return encoder
 
 
 def sample_features(encoder: HandCraftedEncoder, images: GeotaggedImages, seed: int) -> NDArray[np.float32]:
@@ -117,9 +124,10 @@ def sample_features(encoder: HandCraftedEncoder, images: GeotaggedImages, seed: 
     return np.concatenate(gathered)
 
 
-def _whitened(
+def whitened(
     encoder: HandCraftedEncoder, images: GeotaggedImages, whiten: Whiten, seed: int
 ) -> HandCraftedEncoder:
+    """Return the encoder with a whitening fitted to images."""
     chosen = images.select(sample_rows(len(images), WHITENING_IMAGES, np.random.default_rng(seed)))
     engine = HandCraftedEngine(encoder, torch.device("cpu"))
     with closing(encode_table(engine, chosen, what="whitening")) as batches:
@@ -127,9 +135,9 @@ def _whitened(
     if len(descriptors) < 2:
         raise InputError(f"{len(descriptors)} images to whiten with: give more images, or --dimension 0")
     whitening = fit_whitening(descriptors, whiten)
-    whitened = HandCraftedEncoder(replace(encoder.architecture, dimension=len(whitening.bias)))
-    whitened.aggregate, whitened.whitening = encoder.aggregate, whitening.requires_grad_(False)
-    return whitened
+    result = HandCraftedEncoder(replace(encoder.architecture, dimension=len(whitening.bias)))
+    result.aggregate, result.whitening = encoder.aggregate, whitening.requires_grad_(False)
+    return result
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ ASSIGNMENTS = ("free", "tied")
 INITIALISATIONS = ("v1", "v2")
 
 
+def trunk_file(folder: Path, trunk: str) -> Path:
+    """Return where a folder of ImageNet weights has those of a trunk."""
+    return folder / f"{trunk}-imagenet-features.safetensors"
+
+
 @dataclass(frozen=True)
 class Model:
     """What is trained.

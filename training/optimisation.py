@@ -23,7 +23,7 @@ class Optimisation:
         momentum: Of SGD.
         weight_decay: Of all weights.
         halve_every: Epochs after which the learning rate halves, again and again.
-        epochs: At most; one epoch is every query once.
+        epochs: At most; one epoch is every query once. 0 only initialises, off the shelf.
         batch: Tuples in a step, over all devices.
         margin: Squared distance by which a negative should be farther than the positive.
         average: Decay, each step, of a running mean of the weights, which is then what is validated and kept;
@@ -43,8 +43,10 @@ class Optimisation:
     def __post_init__(self) -> None:
         if self.name not in OPTIMISERS:
             raise InputError(f"unknown optimiser '{self.name}': expected one of {', '.join(OPTIMISERS)}")
-        if min(self.halve_every, self.epochs, self.batch) < 1:
-            raise InputError("optimisation: expected halve_every, epochs and batch of at least 1")
+        if min(self.halve_every, self.batch) < 1 or self.epochs < 0:
+            raise InputError(
+                "optimisation: expected halve_every and batch of at least 1, epochs of at least 0"
+            )
         if not 0 < self.learning_rate < math.inf:
             raise InputError(
                 f"optimisation: learning_rate {self.learning_rate:g}: expected a positive number"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ class RunFolder:
         self.history = folder / "history.json"
         self.logs = folder / "logs"
         self.cache = folder / "cache"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end: its weights are whitened and judged."""
+        return self.history.is_file() and json.loads(self.history.read_text())["whitened"] is not None
 
     def check(self, resume: bool) -> None:
         """Raise InputError where beginning a run would lose another, or where there is none to go on with."""

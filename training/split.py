@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +15,7 @@ from vpr_ros.geotagged import Rows, within_radius
 #: A held-out stretch is at least this many gaps long: each end of it costs a gap of training images.
 STRETCH = 8
 MOST_STRETCHES = 10
+_END = re.compile(r"last|first|\d+/\d+")
 
 
 def split_by_place(
@@ -41,6 +45,27 @@ def split_by_place(
         low, high = np.quantile(along, [(strip - share) / strips, strip / strips]) if len(along) else (0, 0)
         held |= (along > low) & (along <= high)
     return _parts(rows, held, gap, extent)
+
+
+def check_ends(ends: Sequence[str]) -> None:
+    """Raise InputError for a part that `hold_out` does not know."""
+    for wrong in (end for end in ends if not _END.fullmatch(end)):
+        raise InputError(f"--ends {wrong}: expected last, first, or a strip such as 1/4")
+
+
+def hold_out(rows: Rows, end: str, share: float, gap: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Hold out a part by its name; return the training and the held-out rows.
+
+    Args:
+        rows: of geotagged images.
+        end: last or first, of the area, as `split_by_place`; or 1/4, 2/4 ..., a strip, as `fold_by_place`.
+        share: of the images, held out at an end.
+        gap: metres.
+    """
+    if end in ("last", "first"):
+        return split_by_place(rows, share, gap, first=end == "first")
+    fold, folds = map(int, end.split("/"))
+    return fold_by_place(rows, fold, folds, gap)
 
 
 def fold_by_place(
