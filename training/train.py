@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, is_dataclass
@@ -125,7 +126,12 @@ def train(
         )
         if fabric.global_rank == 0:
             folder.write_config(options | {"resume": False})
-        training_run.train(patience)
+        try:
+            training_run.train(patience)
+        except KeyboardInterrupt:
+            if fabric.global_rank == 0:
+                print(f"{folder.checkpoint}: go on from here with --resume", file=sys.stderr)
+            raise
         training_run.finish(whiten)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from hashlib import sha256
@@ -163,8 +162,6 @@ class TrainingRun:
                     self._record(self._learner.train_epoch(self._stop, self._save), log)
             except KeyboardInterrupt:
                 self._save()
-                if not self._quiet:
-                    print(f"{self._folder.checkpoint}: go on from here with --resume", file=sys.stderr)
                 raise
             finally:
                 if log is not None:
