@@ -111,7 +111,7 @@ def test_on_a_map_each_place_is_a_view(ride, tmp_path, weights):
     rows = open_map(tmp_path / "map").rows()
     assert rows["image"].tolist() == read_source(few).rows["image"].tolist()
     assert rows["heading"][4:8].tolist() == [350, 80, 170, 260]
-    figures = evaluate(tmp_path / "map", few, weights)
+    (figures,) = evaluate(tmp_path / "map", few, weights)
     assert (figures["queries"], figures["recall@1"]) == (16, 1.0)
     recording = open_recording(Path(f"panorama,headings=1,pitches=0,size=96x72:{ride}"))
     assert [frame.image().shape for frame in recording.frames()] == [(72, 96, 3)] * 4
