@@ -20,15 +20,15 @@ from training.build_map import build_map
 from training.data import check
 from training.evaluate import evaluate
 from training.panorama import panorama
-from vpr_ros.ahead import ahead
-from vpr_ros.bag_writer import DriveWriter
-from vpr_ros.datasets.panorama import views_of
+from vpr_ros.drives.bag_writer import DriveWriter
+from vpr_ros.drives.datasets.panorama import views_of
+from vpr_ros.drives.recording import open_recording
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import COLUMNS, GeotaggedImages
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.place_map import open_map
-from vpr_ros.recording import open_recording
 from vpr_ros.sources import read_source
+from vpr_ros.threads.ahead import ahead
 
 FEW = "panorama,headings=0/90/200,pitches=0/20,fov=70,size=96x72"
 

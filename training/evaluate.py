@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.counted import Counted
-from training.query_cost import Descriptors, bytes_a_place, encoding_ms, search_ms
-from vpr_ros.batches import encode_table
+from training.measuring.counted import Counted
+from training.measuring.query_cost import Descriptors, bytes_a_place, encoding_ms, search_ms
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS
+from vpr_ros.engines.batches import encode_table
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, within_radius
 from vpr_ros.metrics import has_positive, recall_at

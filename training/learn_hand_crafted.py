@@ -15,17 +15,17 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training.codebook import learn_fisher, learn_vlad
-from training.initialise import WHITENING_IMAGES, Whiten, fit_whitening, sample_rows
-from vpr_ros.ahead import ahead
-from vpr_ros.batches import encode_table, reading_threads
+from training.learning.codebook import learn_fisher, learn_vlad
+from training.learning.initialise import WHITENING_IMAGES, Whiten, fit_whitening, sample_rows
 from vpr_ros.command import run
+from vpr_ros.encoders.hand_crafted import REDUCED, HandCrafted, HandCraftedEncoder, save_hand_crafted
+from vpr_ros.encoders.local_features import DENSE_ROOTSIFT, DEPTH
+from vpr_ros.engines.batches import encode_table, reading_threads
+from vpr_ros.engines.hand_crafted_engine import HandCraftedEngine
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
-from vpr_ros.hand_crafted import REDUCED, HandCrafted, HandCraftedEncoder, save_hand_crafted
-from vpr_ros.hand_crafted_engine import HandCraftedEngine
-from vpr_ros.local_features import DENSE_ROOTSIFT, DEPTH
 from vpr_ros.sources import read_sources
+from vpr_ros.threads.ahead import ahead
 
 logger = logging.getLogger(__name__)
 
