@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from vpr_ros.hand_crafted import HandCrafted, HandCraftedEncoder, save_hand_crafted
+from vpr_ros.encoders.hand_crafted import HandCrafted, HandCraftedEncoder, save_hand_crafted
 
 SMALL = HandCrafted(centres=4, dimension=24, input_size=64, step=8)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from test.error_lines import input_error
-from training.codebook import learn_fisher, learn_vlad
+from training.learning.codebook import learn_fisher, learn_vlad
 
 TRUE = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0.5, 0, 0]], np.float32)
 SHARES = (0.5, 0.3, 0.2)

@@ -18,11 +18,11 @@ from test.as_command import ENVIRONMENT, ROOT, check_refusal, script
 from test.conftest import DATUM, texture, write_image_folder
 from training.build_map import build_map
 from training.evaluate import NS, evaluate
-from vpr_ros.bag_writer import DriveWriter
 from vpr_ros.command import run
+from vpr_ros.drives.bag_writer import DriveWriter
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_geodetic
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.place_map import open_map
 
 

@@ -6,7 +6,7 @@ import torch
 from test.as_command import check_refusal
 from test.small_training import make_narrow, make_quick, write_drives, write_trunk
 from training.compare import compare
-from training.run_folder import RunFolder
+from training.learning.run_folder import RunFolder
 
 VARIANTS = """
 base:

@@ -15,7 +15,6 @@ from torch import nn
 
 from test.error_lines import check_line, input_error, some_cure
 from vpr_ros import encoder as module
-from vpr_ros import weights_file
 from vpr_ros.encoder import (
     DEFAULT_WEIGHTS,
     Architecture,
@@ -23,8 +22,9 @@ from vpr_ros.encoder import (
     load_encoder,
     save_encoder,
 )
+from vpr_ros.encoders import weights_file
+from vpr_ros.encoders.weights_file import FORMAT, weights_metadata
 from vpr_ros.errors import InputError
-from vpr_ros.weights_file import FORMAT, weights_metadata
 
 SMALL = Architecture(clusters=3, dimension=5, input_size=64)
 few = settings(max_examples=15, deadline=None, derandomize=True)

@@ -14,11 +14,11 @@ from test.conftest import texture
 from test.error_lines import input_error
 from test.small_world import picture, small_map, small_weights
 from training.export import export, write_model
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import Architecture, Encoder, load_encoder, save_encoder
 from vpr_ros.engine import Engine
-from vpr_ros.exported_engine import ExportedEngine
-from vpr_ros.exported_model import Description, description_of, read_exported, write_description
+from vpr_ros.engines.exported_engine import ExportedEngine
+from vpr_ros.engines.exported_model import Description, description_of, read_exported, write_description
+from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Settings, open_localiser
 
 SIZES = [(64, 64), (64, 85), (97, 131), (90, 64)]

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 
 from test.error_lines import input_error
 from test.small_training import narrow_encoder
-from vpr_ros import half_encoder
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, load_encoder
-from vpr_ros.half_encoder import HalfEncoder, HalfWhitening, trunk_precision
+from vpr_ros.engines import half_encoder
+from vpr_ros.engines.half_encoder import HalfEncoder, HalfWhitening, trunk_precision
 from vpr_ros.netvlad import Whitening
 
 CPU = torch.device("cpu")

@@ -12,10 +12,10 @@ from test.conftest import texture
 from test.error_lines import check_line, input_error, some_cure
 from test.small_hand_crafted import SMALL, hand_crafted_weights, make
 from vpr_ros.encoder import load_encoder
+from vpr_ros.encoders.hand_crafted import HandCrafted, load_hand_crafted
+from vpr_ros.encoders.weights_file import FORMAT, weights_metadata
 from vpr_ros.errors import InputError
-from vpr_ros.hand_crafted import HandCrafted, load_hand_crafted
 from vpr_ros.open_engine import load_model
-from vpr_ros.weights_file import FORMAT, weights_metadata
 
 FISHER = dataclasses.replace(SMALL, aggregate="fisher", dimension=0)
 both = pytest.mark.parametrize("architecture", [SMALL, FISHER], ids=["vlad", "fisher"])

@@ -11,8 +11,8 @@ from test.as_command import ENVIRONMENT
 from test.conftest import texture
 from test.error_lines import input_error
 from test.small_hand_crafted import hand_crafted_weights, make
-from vpr_ros.camera_image import BGR, CameraImage
-from vpr_ros.hand_crafted_engine import HandCraftedEngine
+from vpr_ros.engines.hand_crafted_engine import HandCraftedEngine
+from vpr_ros.images.camera_image import BGR, CameraImage
 from vpr_ros.open_engine import load_model, open_engine
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from test.error_lines import input_error
-from training.jobs import run_jobs
+from training.comparing.jobs import run_jobs
 from vpr_ros.errors import InputError
 
 

@@ -7,16 +7,16 @@ import pytest
 from demo.town import EVENING, NOON, Town, drive
 from test.as_command import check_refusal
 from test.conftest import DATUM, write_image_folder
-from training import learn_hand_crafted as module
 from training.build_map import build_map
 from training.evaluate import evaluate
 from training.learn_hand_crafted import learn_hand_crafted
+from training.learning import hand_crafted as module
+from vpr_ros.encoders.hand_crafted import HandCrafted
+from vpr_ros.encoders.weights_file import weights_metadata
 from vpr_ros.geodesy import to_geodetic
-from vpr_ros.hand_crafted import HandCrafted
 from vpr_ros.open_engine import load_model, open_engine
 from vpr_ros.place_map import open_map
 from vpr_ros.replay import replay
-from vpr_ros.weights_file import weights_metadata
 
 SMALL = {"centres": 16, "dimension": 32, "input_size": 120, "step": 6}
 

@@ -11,16 +11,16 @@ from torch import nn
 
 from test.sharing import in_processes, rows_at
 from test.small_training import narrow_encoder, picture
-from training import learner as module
-from training.augmentation import Augmentation
-from training.encode import encode_rows
-from training.inputs import Budget, Pixels
-from training.learner import Learner
-from training.mining import Mining
-from training.model import TiedNetVLAD
-from training.network import Network
-from training.optimisation import Optimisation
-from training.supervision import Radii, Supervision
+from training.learning import learner as module
+from training.learning.augmentation import Augmentation
+from training.learning.encode import encode_rows
+from training.learning.inputs import Budget, Pixels
+from training.learning.learner import Learner
+from training.learning.mining import Mining
+from training.learning.model import TiedNetVLAD
+from training.learning.network import Network
+from training.learning.optimisation import Optimisation
+from training.learning.supervision import Radii, Supervision
 from vpr_ros.geotagged import GeotaggedImages
 
 PLACES, MARGIN, ALPHA = 7, 0.1, 20.0

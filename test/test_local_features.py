@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from test.conftest import texture
-from vpr_ros.local_features import BINS, DEPTH, FEATURES, local_features
+from vpr_ros.encoders.local_features import BINS, DEPTH, FEATURES, local_features
 
 STEP = 4
 

@@ -5,7 +5,7 @@ import torch
 
 from test.error_lines import input_error
 from test.small_training import narrow_encoder
-from training.network import Network
+from training.learning.network import Network
 
 LAYERS = {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10, "pooling": 11}
 

@@ -14,8 +14,8 @@ from training.build_map import build_map
 from training.calibrate import calibrate
 from training.evaluate import evaluate
 from training.map import add
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.geotagged import Image
+from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.live_localiser import LiveLocaliser
 from vpr_ros.localiser import Settings
 from vpr_ros.messages import points_from_cloud

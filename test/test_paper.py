@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 
 from test.as_command import check_refusal, script
 from test.small_training import make_narrow, make_quick, stopped_at, write_drives, write_trunk
-from training import paper_figure, paper_run
+from training.comparing import figure as figure_module
+from training.comparing import run as run_module
+from training.comparing.figure import draw_recalls
+from training.comparing.parts import Division
+from training.comparing.rows import Row, choose_rows
+from training.comparing.table import NS, summary, table
 from training.paper import paper
-from training.paper_figure import draw_recalls
-from training.paper_parts import Division
-from training.paper_rows import Row, choose_rows
-from training.paper_table import NS, summary, table
-from vpr_ros.batches import encode_table
 from vpr_ros.command import run
+from vpr_ros.engines.batches import encode_table
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import ground_distance, within_radius
 from vpr_ros.open_engine import open_engine
@@ -161,7 +162,7 @@ def test_an_interrupted_one_goes_on_to_the_same_table(
                 status, _, errors = call(paper, *options)
         else:
             function = {"measuring": "write_map", "timing": "search_ms"}[where]
-            real, calls = getattr(paper_run, function), []
+            real, calls = getattr(run_module, function), []
 
             def third_is_interrupted(*arguments, **named):
                 calls.append(1)
@@ -169,7 +170,7 @@ def test_an_interrupted_one_goes_on_to_the_same_table(
                     raise KeyboardInterrupt
                 return real(*arguments, **named)
 
-            patch.setattr(paper_run, function, third_is_interrupted)
+            patch.setattr(run_module, function, third_is_interrupted)
             status, _, errors = call(paper, *options)
     assert status == 130
     assert f"{tmp_path / 'out'}: the same command goes on from here" in errors
@@ -294,7 +295,7 @@ def test_a_table_of_known_recalls():
 def test_a_figure_of_known_recalls(monkeypatch, tmp_path):
     """A colour a trunk, dashed where it is not trained, and no two curves alike."""
     drawn = []
-    monkeypatch.setattr(paper_figure, "Figure", lambda **how: drawn.append(Figure(**how)) or drawn[0])
+    monkeypatch.setattr(figure_module, "Figure", lambda **how: drawn.append(Figure(**how)) or drawn[0])
     rows = choose_rows(["alexnet", "vgg16", "resnet18", "resnet50"], [])
     recalls = {row: dict(zip(NS, curve(number / 50), strict=True)) for number, row in enumerate(rows)}
     draw_recalls(tmp_path / "recall.png", recalls)

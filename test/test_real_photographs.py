@@ -8,12 +8,12 @@ import pytest
 
 from training.build_map import build_map
 from training.evaluate import evaluate
-from vpr_ros.batches import encode_table
+from vpr_ros.drives.folder import read_folder
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import Engine, choose_device
-from vpr_ros.folder import read_folder
+from vpr_ros.engines.batches import encode_table
 from vpr_ros.geotagged import within_radius
-from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.metrics import recall_at
 from vpr_ros.place_map import open_map
 

@@ -1,7 +1,7 @@
 """Who is looked for on what."""
 
 from test.error_lines import input_error
-from training.task import match_task
+from training.comparing.task import match_task
 from vpr_ros.geotagged import make_rows
 
 ROWS = make_rows(

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from vpr_ros.fisher_vector import FisherVector
-from vpr_ros.vlad import VLAD
+from vpr_ros.encoders.fisher_vector import FisherVector
+from vpr_ros.encoders.vlad import VLAD
 
 K, D, REDUCED = 5, 12, 4
 seeds = st.integers(0, 2**32 - 1)

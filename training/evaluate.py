@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.counted import Counted
-from training.query_cost import Descriptors, bytes_a_place, encoding_ms, search_ms
-from vpr_ros.batches import encode_table
+from training.measuring.counted import Counted
+from training.measuring.query_cost import TIMED_IMAGES, bytes_a_place, encoding_ms, search_ms
+from training.measuring.retrieval import retrieve
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
@@ -27,8 +26,6 @@ from vpr_ros.sources import read_sources
 NS = (1, 2, 3, 4, 5, 10, 15, 20, 25)
 #: Those of them that a table of several maps has.
 COLUMNS = (1, 5, 10, 20)
-#: Queries that are timed, at most: encoded one by one, and searched for one by one.
-TIMED_IMAGES, TIMED_SEARCHES = 10, 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,38 +123,15 @@ def _measure(
     engine: AnyEngine, cases: Sequence[Case], queries: GeotaggedImages
 ) -> dict[Case, dict[str, Any]]:
     """Encode the queries once and search for them in each map; return the figures."""
-    retrieved, encoded, asked = find_all(engine, cases, queries)
-    images = [queries.read(row) for row in encoded[:TIMED_IMAGES]]
+    retrieved = retrieve(engine, [(case.place_map, case.counted) for case in cases], queries)
+    images = [queries.read(row) for row in retrieved.encoded[:TIMED_IMAGES]]
     milliseconds = encoding_ms(engine, images) if images else None
+    asked = retrieved.descriptors
     return {
-        case: _figures(case, answers)
+        case: _figures(case, places)
         | {"encode_ms": milliseconds, "search_ms": search_ms(case.place_map, asked) if images else None}
-        for case, answers in retrieved.items()
+        for case, places in zip(cases, retrieved.places, strict=True)
     }
-
-
-def find_all(
-    engine: AnyEngine, cases: Sequence[Case], queries: GeotaggedImages
-) -> tuple[dict[Case, list[NDArray[np.int64]]], list[int], Descriptors]:
-    """Encode the queries once and search for them in each map.
-
-    Returns:
-        For each map the places found for each query, none for one that does not decode; the rows that were
-        encoded; and the (M, P) descriptors of the first of them.
-    """
-    none: NDArray[np.int64] = np.empty(0, np.int64)
-    retrieved = {case: [none] * len(queries) for case in cases}
-    encoded: list[int] = []
-    asked: Descriptors = np.empty((0, engine.dimension), np.float32)
-    with closing(encode_table(engine, queries, what="encoding queries")) as batches:
-        for batch in batches:
-            encoded += batch.rows.tolist()
-            asked = np.concatenate([asked, batch.descriptors[: TIMED_SEARCHES - len(asked)]])
-            for case, answers in retrieved.items():
-                _, places = case.place_map.search(batch.descriptors, case.counted.depth)
-                for row, found in zip(batch.rows, places, strict=True):
-                    answers[row] = case.counted.of(found, int(queries.rows["stamp"][row]))
-    return retrieved, encoded, asked
 
 
 def _figures(case: Case, retrieved: Sequence[NDArray[np.int64]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training.initialise import IN_ALL, PER_IMAGE, Whiten, sample_local, sample_rows, with_whitening
+from training.learning.initialise import IN_ALL, PER_IMAGE, Whiten, sample_local, sample_rows, with_whitening
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, save_encoder
 from vpr_ros.geotagged import GeotaggedImages, Image

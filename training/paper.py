@@ -17,23 +17,23 @@ from typing import Any
 
 from tqdm import tqdm
 
-from training.augmentation import Augmentation
-from training.initialise import Whiten
-from training.jobs import run_jobs
-from training.mining import Mining
-from training.optimisation import Optimisation
-from training.paper_figure import draw_recalls
-from training.paper_parts import Division
-from training.paper_rows import Row, choose_rows
-from training.paper_run import Job, Run, learn, read_json, time_query, write_json
-from training.paper_table import summary, table
-from training.paper_weights import Recipe
-from training.run_folder import check_same
-from training.split import check_ends
-from training.supervision import Radii
-from vpr_ros.atomic_file import replacing_file
+from training.comparing.figure import draw_recalls
+from training.comparing.jobs import run_jobs
+from training.comparing.parts import Division
+from training.comparing.rows import Row, choose_rows
+from training.comparing.run import Job, Run, learn, read_json, time_query, write_json
+from training.comparing.table import summary, table
+from training.comparing.weights import Recipe
+from training.learning.augmentation import Augmentation
+from training.learning.initialise import Whiten
+from training.learning.mining import Mining
+from training.learning.optimisation import Optimisation
+from training.learning.run_folder import check_same
+from training.learning.split import check_ends
+from training.learning.supervision import Radii
 from vpr_ros.command import run
 from vpr_ros.errors import InputError
+from vpr_ros.files.atomic_file import replacing_file
 
 
 def paper(

@@ -12,10 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vpr_ros.encoders.weights_file import (
+    check_shapes,
+    check_tensors,
+    fingerprint_of,
+    read_weights,
+    write_weights,
+)
 from vpr_ros.errors import InputError
 from vpr_ros.netvlad import GeM, MaxPooling, NetVLAD, Whitening
 from vpr_ros.trunks import IMAGENET_MEAN, IMAGENET_STD, TRUNKS, build_trunk, trunk_spec
-from vpr_ros.weights_file import check_shapes, check_tensors, fingerprint_of, read_weights, write_weights
 
 #: The model that ships with the package.
 DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "alexnet-netvlad-256.safetensors"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import torch
 
 from vpr_ros.encoder import Encoder, load_encoder
+from vpr_ros.encoders.weights_file import HAND_CRAFTED, named_architecture
 from vpr_ros.engine import Engine, choose_device
+from vpr_ros.engines.exported_engine import ExportedEngine
+from vpr_ros.engines.exported_model import SUFFIX, ExportedModel, read_exported
 from vpr_ros.errors import InputError
-from vpr_ros.exported_engine import ExportedEngine
-from vpr_ros.exported_model import SUFFIX, ExportedModel, read_exported
-from vpr_ros.weights_file import HAND_CRAFTED, named_architecture
 
 if TYPE_CHECKING:  # a robot with a network has no use for them
-    from vpr_ros.hand_crafted import HandCraftedEncoder
-    from vpr_ros.hand_crafted_engine import HandCraftedEngine
+    from vpr_ros.encoders.hand_crafted import HandCraftedEncoder
+    from vpr_ros.engines.hand_crafted_engine import HandCraftedEngine
 
 #: What has a fingerprint and a dimension, and becomes an engine on a device.
 AnyModel: TypeAlias = Union[Encoder, ExportedModel, "HandCraftedEncoder"]
@@ -40,7 +40,7 @@ def load_model(weights: Path) -> AnyModel:
             "training/import_weights.py, export any other model to ONNX (docs/other-encoders.md)"
         )
     if named_architecture(weights) == HAND_CRAFTED:
-        from vpr_ros.hand_crafted import load_hand_crafted  # noqa: PLC0415
+        from vpr_ros.encoders.hand_crafted import load_hand_crafted  # noqa: PLC0415
 
         return load_hand_crafted(weights)
     return load_encoder(weights)
@@ -67,7 +67,7 @@ def engine_on(model: AnyModel, device: torch.device | str, bfloat16: bool = Fals
         return Engine(model, there, bfloat16)
     if bfloat16:
         raise InputError("bfloat16: a hand-crafted encoder has no network: leave it off")
-    from vpr_ros.hand_crafted_engine import HandCraftedEngine  # noqa: PLC0415
+    from vpr_ros.engines.hand_crafted_engine import HandCraftedEngine  # noqa: PLC0415
 
     return HandCraftedEngine(model, there)
 

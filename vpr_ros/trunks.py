@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vpr_ros.encoders.resnet import RESNET18_BLOCKS, RESNET50_BLOCKS, folded, layer_names, resnet18, resnet50
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.resnet import RESNET18_BLOCKS, RESNET50_BLOCKS, folded, layer_names, resnet18, resnet50
 
 #: Per-channel statistics of the RGB input in 0-1 that torchvision's ImageNet classifiers were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -1,0 +1,1 @@
+"""Several ways to describe an image, beside each other."""
