@@ -19,7 +19,7 @@ COLOURS = {
     "resnet18": "tab:green",
     "resnet50": "tab:purple",
 }
-#: Of the aggregation, whole and whitened; the paper's for max, NetVLAD and NetVLAD whitened.
+#: Of the aggregation, whole and whitened.
 MARKERS = {
     ("max", False): "x",
     ("netvlad", False): "o",

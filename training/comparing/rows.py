@@ -22,7 +22,7 @@ class Row:
         aggregate: of HAND_CRAFTED or POOLINGS.
         trunk: of TRUNKS, or nothing.
         trained: to recognise places.
-        whitened: by PCA, as the paper does it with VLAD and NetVLAD.
+        whitened: by PCA, to fewer numbers.
     """
 
     aggregate: str

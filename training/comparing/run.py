@@ -79,7 +79,7 @@ def learn(job: Job, division: Division, recipe: Recipe, timed: Run, device: str)
         if run.figures(row).is_file():
             continue
         weights = weights_of(row, run.folder, parts, recipe, run.seed, device)
-        engine = open_engine(weights, device)
+        engine = _engine(row, weights, device)
         place_map = _open_map(run.map(row), engine, parts().database)
         figures = _measure(engine, place_map, parts().queries, division.radius)
         write_json(run.figures(row), {"end": run.end, "seed": run.seed, **figures})
@@ -90,7 +90,7 @@ def learn(job: Job, division: Division, recipe: Recipe, timed: Run, device: str)
 def time_query(row: Row, run: Run, division: Division, recipe: Recipe, device: str) -> dict[str, float]:
     """Return the milliseconds of a row's query, `encode_ms` and `search_ms`, and remove the map."""
     parts = cache(partial(division.parts, run.end))
-    engine = open_engine(weights_of(row, run.folder, parts, recipe, run.seed, device), device)
+    engine = _engine(row, weights_of(row, run.folder, parts, recipe, run.seed, device), device)
     place_map = _open_map(run.map(row), engine, parts().database)
     first = parts().queries.select(range(min(TIMED_IMAGES, len(parts().queries))))
     with closing(encode_table(engine, first, quiet=True)) as batches:
@@ -111,6 +111,10 @@ def write_json(file: Path, value: object) -> None:
     """Write a file, whole or not at all."""
     with replacing_file(file) as partial_file:
         partial_file.write_text(json.dumps(value, indent=1))
+
+
+def _engine(row: Row, weights: Path, device: str) -> AnyEngine:
+    return open_engine(weights, device if row.trunk else "cpu")  # SIFT has no other
 
 
 def _open_map(folder: Path, engine: AnyEngine, database: GeotaggedImages) -> PlaceMap:
