@@ -184,7 +184,7 @@ def test_a_launch_file_declares_its_arguments(file: str, wanted: str) -> None:
     "command",
     [
         *("training/build_map.py", "training/evaluate.py", "training/export.py"),
-        *("training/make_default_model.py", "training/panorama.py"),
+        *("training/make_default_model.py", "training/panorama.py", "training/paper.py"),
     ],
 )
 def test_every_option_of_a_command_is_described(command: str) -> None:

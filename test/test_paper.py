@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from test.as_command import check_refusal, script
+from test.as_command import check_refusal
 from test.small_training import make_narrow, make_quick, stopped_at, write_drives, write_trunk
 from training.comparing import figure as figure_module
 from training.comparing import run as run_module
@@ -187,10 +187,10 @@ def test_an_interrupted_one_goes_on_to_the_same_table(
     )
 
 
-def test_some_rows_in_processes_of_their_own(whole, drives, trunks, tmp_path):
+def test_some_rows_in_processes_of_their_own(call, whole, drives, trunks, tmp_path):
     options = line(drives, tmp_path / "out", trunks, rows="[vlad,fisher*]", ends=None, jobs=2)
-    told = script("paper.py", *options, cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
+    status, _, errors = call(paper, *options)
+    assert status == 0, errors
     figures = without_times(tmp_path / "out")
     assert [row["row"] for row in figures] == ["vlad", "fisher", "fisher-whitened"]
     before = {row["row"]: row["runs"][0] for row in without_times(whole)}
