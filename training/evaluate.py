@@ -14,6 +14,7 @@ from vpr_ros.batches import encode_table
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
+from vpr_ros.gallery import Matching, write_gallery
 from vpr_ros.geotagged import within_radius
 from vpr_ros.metrics import has_positive, recall_at
 from vpr_ros.open_engine import open_engine
@@ -37,6 +38,8 @@ def evaluate(
     views: int = 1,
     other_times: bool = False,
     json: Path | None = None,
+    gallery: Path | None = None,
+    gallery_queries: int = 60,
     device: str = "auto",
 ) -> dict[str, float | None]:
     """Measure how often a place within the radius is among the first N retrieved.
@@ -58,22 +61,28 @@ def evaluate(
         views: Views of a panorama on the map, all at one position: only the best counts. 12 of Tokyo 24/7.
         other_times: Leave out places with the query's time stamp. Of Tokyo Time Machine.
         json: Write the figures to this file.
+        gallery: Write a page of queries with what they retrieved first to this file.
+        gallery_queries: Queries on it at most.
         device: auto, cuda or cpu.
     """
     if not radius > 0:
         raise InputError(f"--radius {radius:g}: expected a positive number of metres")
     if views < 1:
         raise InputError(f"--views {views}: expected at least 1")
+    if gallery_queries < 1:
+        raise InputError(f"--gallery-queries {gallery_queries}: expected at least 1")
     engine = open_engine(weights, device)
     place_map = open_map(map, engine.fingerprint)
     queries = read_sources(data, session, rows, image_topic, fix_topic, max_fix_gap, spacing)
     counted = Counted(place_map.places, max(NS), views, other_times)
     retrieved: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(queries)
+    similarities: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(queries)
     with closing(encode_table(engine, queries, what="encoding queries")) as batches:
         for batch in batches:
-            _, places = place_map.search(batch.descriptors, counted.depth)
-            for row, found in zip(batch.rows, places, strict=True):
+            alike, places = place_map.search(batch.descriptors, counted.depth)
+            for row, found, how in zip(batch.rows, places, alike, strict=True):
                 retrieved[row] = counted.of(found, int(queries.rows["stamp"][row]))
+                similarities[row] = how[np.isin(found, retrieved[row])]
     positives = within_radius(queries.rows, place_map.places, radius)
     mapped = np.flatnonzero(has_positive(positives))
     if not len(mapped):
@@ -88,6 +97,10 @@ def evaluate(
     print("  ".join(f"R@{n} {recalls[n]:.3f}" for n in NS))
     if json is not None:
         json.write_text(dumps(figures, indent=1))
+    if gallery is not None:
+        matching = Matching(queries, retrieved, similarities, positives, radius)
+        title = f"Queries on map {map.resolve().name}"
+        print(f"{gallery}: {write_gallery(gallery, matching, place_map, title, gallery_queries)} queries")
     return figures
 
 
