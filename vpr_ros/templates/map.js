@@ -1,5 +1,5 @@
 "use strict";
-// What lets a map be moved, and its places be clicked; without it the page shows the same, and stands still.
+// What lets a map be moved, and its places be clicked; without it the page shows all but pictures, and stands still.
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
