@@ -21,6 +21,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.frame_arrays import as_arrays
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import GeotaggedImages, make_rows
+from vpr_ros.inline_picture import HEIGHT, WIDTH, picture
 from vpr_ros.map_writer import InMemory, write_map
 from vpr_ros.page import write_page
 from vpr_ros.pixels import compress
@@ -28,7 +29,7 @@ from vpr_ros.place_map import open_map
 from vpr_ros.report import write_report
 from vpr_ros.report_tables import reasons, tiles
 from vpr_ros.requirement import parse_requirements
-from vpr_ros.worst_frames import HEIGHT, WIDTH, look, picture, worst
+from vpr_ros.worst_frames import look, worst
 from vpr_ros.worst_heat import worst_heat
 
 EVIL = "</td><script>alert('1')</script><img src=x onerror=alert(2)>\"'&amp;-->]]>$\\frac{$"

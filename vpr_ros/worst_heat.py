@@ -11,11 +11,12 @@ from tqdm import tqdm
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.heat_overlay import one_scale, overlay
+from vpr_ros.inline_picture import WIDTH, picture
 from vpr_ros.occlusion import heat_of
 from vpr_ros.open_engine import AnyEngine
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.small_picture import shrink
-from vpr_ros.worst_frames import WIDTH, Look, picture
+from vpr_ros.worst_frames import Look
 
 
 @dataclass(frozen=True)
