@@ -151,7 +151,7 @@ def test_evaluate_writes_it(tmp_path, weights, call):
     assert "gallery.html: 6 queries" in output
     page = Page(tmp_path / "gallery.html")
     check_stands_alone(page)
-    assert json.loads((tmp_path / "found.json").read_text())["recall@1"] == 1.0
+    assert json.loads((tmp_path / "found.json").read_text())[0]["recall@1"] == 1.0
     # its own picture first, and of places 30 m apart no other within 25 m
     assert marks(page) == [[True, False, False, False, False]] * 6
     assert page.text.count("similarity 1.000") == 6
