@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, within_radius
 from vpr_ros.metrics import has_positive, recall_at
 from vpr_ros.open_engine import AnyEngine, open_engine
+from vpr_ros.pages.gallery import Matching, write_gallery
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.sources import read_sources
 
@@ -50,6 +51,13 @@ class Case:
     positives: list[NDArray[np.intp]]
 
 
+class Found(NamedTuple):
+    """What a map found for each query: its places, best first, and how similar they are."""
+
+    places: list[NDArray[np.int64]]
+    similarities: list[NDArray[np.float32]]
+
+
 def evaluate(
     map: Path | list[Path],  # noqa: A002  the option is called --map
     data: Path | list[Path],
@@ -64,6 +72,8 @@ def evaluate(
     views: int = 1,
     other_times: bool = False,
     json: Path | None = None,
+    gallery: Path | None = None,
+    gallery_queries: int = 60,
     device: str = "auto",
 ) -> list[dict[str, Any]]:
     """Measure how often a place within the radius is among the first N retrieved; of several maps in a table.
@@ -86,6 +96,8 @@ def evaluate(
         views: Views of a panorama on the map, all at one position: only the best counts. 12 of Tokyo 24/7.
         other_times: Leave out places with the query's time stamp. Of Tokyo Time Machine.
         json: Write the figures to this file, a list with an entry for each map.
+        gallery: Write a page of queries with what they retrieved first to this file; of one map.
+        gallery_queries: Queries on it at most.
         device: auto, cuda or cpu.
     """
     if not radius > 0:
@@ -93,6 +105,10 @@ def evaluate(
     if views < 1:
         raise InputError(f"--views {views}: expected at least 1")
     maps, files = [map] if isinstance(map, Path) else map, [weights] if isinstance(weights, Path) else weights
+    if gallery_queries < 1:
+        raise InputError(f"--gallery-queries {gallery_queries}: expected at least 1")
+    if gallery is not None and len(maps) > 1:
+        raise InputError(f"--gallery {gallery}: expected one --map, whose places it shows")
     if len(files) == 1:
         files = files * len(maps)
     if not maps or len(files) != len(maps):
@@ -112,38 +128,49 @@ def evaluate(
         cases.append(
             Case(name, file, place_map, Counted(place_map.places, max(NS), views, other_times), positives)
         )
-    measured: dict[Case, dict[str, Any]] = {}
+    measured: dict[Case, tuple[dict[str, Any], Found]] = {}
     for file, engine in engines.items():
         measured |= _measure(engine, [case for case in cases if case.weights == file], queries)
-    figures = [{**measured[case], "radius": radius} for case in cases]
+    figures = [{**measured[case][0], "radius": radius} for case in cases]
     print("\n".join(_lines(figures[0])) if len(figures) == 1 else table(figures))
     if json is not None:
         json.write_text(dumps(figures, indent=1))
+    if gallery is not None:
+        (case,) = cases
+        matching = Matching(queries, *measured[case][1], case.positives, radius)
+        title = f"Queries on map {case.name.resolve().name}"
+        written = write_gallery(gallery, matching, case.place_map, title, gallery_queries)
+        print(f"{gallery}: {written} queries")
     return figures
 
 
 def _measure(
     engine: AnyEngine, cases: Sequence[Case], queries: GeotaggedImages
-) -> dict[Case, dict[str, Any]]:
-    """Encode the queries once and search for them in each map; return the figures."""
-    retrieved = {case: [np.empty(0, np.int64)] * len(queries) for case in cases}
+) -> dict[Case, tuple[dict[str, Any], Found]]:
+    """Encode the queries once and search for them in each map; return the figures, and what was found."""
+    found = {
+        case: Found([np.empty(0, np.int64)] * len(queries), [np.empty(0, np.float32)] * len(queries))
+        for case in cases
+    }
     encoded: list[int] = []
     asked: Descriptors = np.empty((0, engine.dimension), np.float32)
     with closing(encode_table(engine, queries, what="encoding queries")) as batches:
         for batch in batches:
             encoded += batch.rows.tolist()
             asked = np.concatenate([asked, batch.descriptors[: TIMED_SEARCHES - len(asked)]])
-            for case, answers in retrieved.items():
-                _, places = case.place_map.search(batch.descriptors, case.counted.depth)
-                for row, found in zip(batch.rows, places, strict=True):
-                    answers[row] = case.counted.of(found, int(queries.rows["stamp"][row]))
+            for case, answers in found.items():
+                alike, places = case.place_map.search(batch.descriptors, case.counted.depth)
+                for row, several, how in zip(batch.rows, places, alike, strict=True):
+                    counted = case.counted.of(several, int(queries.rows["stamp"][row]))
+                    answers.places[row] = counted
+                    answers.similarities[row] = how[np.isin(several, counted)]
     images = [queries.read(row) for row in encoded[:TIMED_IMAGES]]
     milliseconds = encoding_ms(engine, images) if images else None
-    return {
-        case: _figures(case, answers)
-        | {"encode_ms": milliseconds, "search_ms": search_ms(case.place_map, asked) if images else None}
-        for case, answers in retrieved.items()
-    }
+    measured = {}
+    for case, answers in found.items():
+        cost = {"encode_ms": milliseconds, "search_ms": search_ms(case.place_map, asked) if images else None}
+        measured[case] = _figures(case, answers.places) | cost, answers
+    return measured
 
 
 def _figures(case: Case, retrieved: Sequence[NDArray[np.int64]]) -> dict[str, Any]:
