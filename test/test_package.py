@@ -50,6 +50,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[zipfile.ZipInfo]:
         "share/vpr_ros/config/localise.yaml",
         "share/vpr_ros/config/fastdds_shared_memory.xml",
         "share/vpr_ros/config/fastdds_udp.xml",
+        "share/vpr_ros/config/foxglove.json",
+        "share/vpr_ros/config/vpr_ros.rviz",
         "lib/vpr_ros/vpr_localiser",
         "lib/vpr_ros/replay",
     ],
@@ -102,7 +104,7 @@ def test_the_parameter_file_holds_every_parameter_at_its_default() -> None:
 def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
     top = {
         *("node", "node_parameters", "managed_node", "active", "camera", "outputs", "messages"),
-        *("player", "replay_through_node", "bench_node", "bench_traffic"),
+        *("topics", "player", "node_recorder", "replay_through_node", "bench_node", "bench_traffic"),
     }
     for file in [*ROOT.glob("vpr_ros/**/*.py"), *ROOT.glob("training/*.py")]:
         if file.stem not in top:
@@ -124,7 +126,7 @@ def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
         (
             "localise.launch.py",
             "map weights image compressed odometry prior namespace params_file use_sim_time autostart "
-            "large_images log_level",
+            "large_images rviz log_level",
         ),
         (
             "replay.launch.py",
