@@ -26,6 +26,7 @@ from std_srvs.srv import Trigger
 
 from test.ros_graph import TIMEOUT, Peer, private_domain
 from test.small_world import STEP, picture, small_map, small_weights
+from vpr_ros import topics
 from vpr_ros.calibration import Acceptance, Calibration, Step, write_calibration
 from vpr_ros.hypotheses import Belief
 from vpr_ros.messages import points_from_cloud, stamp_to_ns
@@ -420,6 +421,25 @@ def test_localise_sends_the_last_accepted_pose_as_initial_pose(world: World) -> 
         return world.peer.kept("/initialpose")
 
     assert world.peer.until(initial_pose, "no initial pose")[0].header.frame_id == "map"
+
+
+def test_its_topics_and_services_are_those_of_the_tables(world: World) -> None:
+    graph, (namespace, name) = world.peer.node, NODE[1:].split("/")
+    whose = (name, f"/{namespace}")
+    remapped = {"image": "/camera/image_raw", "odometry": "/odom", "prior": "/gps/fix"}
+    published = {each.name.replace("~", NODE): [each.type_name] for each in topics.PUBLISHED}
+    heard = {remapped[each.name]: [each.type_name] for each in topics.SUBSCRIBED if each.name in remapped}
+    services = {each.name.replace("~", NODE): [topics.type_name(each.kind)] for each in topics.SERVICES}
+    of_every_node = {"/rosout", "/parameter_events", f"{NODE}/transition_event"}
+
+    there = dict(graph.get_publisher_names_and_types_by_node(*whose))
+    assert {topic: kind for topic, kind in there.items() if topic not in of_every_node} == published
+    assert dict(graph.get_subscriber_names_and_types_by_node(*whose)) == heard
+    assert services.items() <= dict(graph.get_service_names_and_types_by_node(*whose)).items()
+    for each in topics.PUBLISHED:
+        topic = each.name.replace("~", NODE)
+        ours = [info for info in graph.get_publishers_info_by_topic(topic) if info.node_name == name]
+        assert [info.qos_profile.reliability for info in ours] == [each.qos.reliability]
 
 
 def test_every_parameter_is_described_and_numbers_have_a_range(world: World) -> None:

@@ -7,14 +7,10 @@ import os
 import subprocess
 import sys
 import zipfile
-from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import yaml
-
-from vpr_ros.node_parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,14 +87,6 @@ def test_package_xml_is_of_format_3_and_names_what_the_code_imports() -> None:
         assert f"from {module}" in text
         assert module in named
     assert {"diagnostic_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs_py"} <= named
-
-
-def test_the_parameter_file_holds_every_parameter_at_its_default() -> None:
-    said = yaml.safe_load((ROOT / "config" / "localise.yaml").read_text())["/**"]["ros__parameters"]
-    assert said == {
-        each.name: list(each.default) if isinstance(each.default, tuple) else each.default
-        for each in fields(Parameters)
-    }
 
 
 def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
