@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -340,6 +341,14 @@ def test_diagnostics_say_what_is_accepted_on_a_calibrated_map(world: World) -> N
     assert values["calibrated"] == "true"
     assert values["accepted above"] == "0.9"
     assert "calibrat" not in world.peer.kept("/diagnostics")[-1].status[0].message
+
+
+def test_diagnostics_have_the_keys_that_troubleshooting_names(world: World) -> None:
+    world.answer("hypotheses", world.send(raw(picture(1))))
+    page = (Path(__file__).parents[1] / "docs" / "troubleshooting.md").read_text()
+    keys = re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE)
+    assert len(keys) > 10
+    assert set(keys) <= set(world.until_counted("answered", 1))
 
 
 @pytest.mark.parametrize(
