@@ -46,7 +46,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 docs: $(READY)
-	@$(BIN)/python -m vpr_ros.interface_page
+	@$(BIN)/python -m vpr_ros.nodes.interface_page
 
 BENCH ?= --trunk alexnet --height 120 --width 160 --images 48
 bench: $(READY)

@@ -18,7 +18,7 @@ setup(
     python_requires=">=3.10",
     install_requires=["setuptools"],
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["models/*.safetensors", "templates/*.html.j2"]},
+    package_data={NAME: ["models/*.safetensors", "pages/templates/*.html.j2"]},
     package_dir={"": "."},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

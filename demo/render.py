@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from demo.town import EVENING, NOON, Light, Town, drive
-from vpr_ros.atomic_folder import replacing
-from vpr_ros.bag_writer import DriveWriter
 from vpr_ros.command import run
+from vpr_ros.drives.bag_writer import DriveWriter
+from vpr_ros.files.atomic_folder import replacing
 from vpr_ros.geodesy import Datum, to_geodetic
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 
 #: Where the town lies: any place on earth would do.
 DATUM = Datum(52.0, 4.5, 30.0)

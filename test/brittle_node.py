@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from test.small_world import picture
 from vpr_ros import node
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.engine import Engine
+from vpr_ros.images.camera_image import CameraImage
 
 #: What breaks it: (96, 128, 3) RGB.
 RED = np.zeros_like(picture(0))

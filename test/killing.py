@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from test.small_training import arguments, make_narrow, make_quick
-from training.checkpoint import load_checkpoint
-from training.learner import Learner
+from training.learning.checkpoint import load_checkpoint
+from training.learning.learner import Learner
 from training.train import train
-from vpr_ros import atomic_file
 from vpr_ros.command import run
 from vpr_ros.encoder import load_encoder
+from vpr_ros.files import atomic_file
 
 #: Epochs enough to be killed in, with something to learn in each.
 LONG = {"optimisation__epochs": 8, "optimisation__learning_rate": 0.0001, "patience": 0}

@@ -22,9 +22,10 @@ from test.as_command import ENVIRONMENT, ROOT
 from test.conftest import write_image_folder
 from test.killing import be_asked_to_stop, die, die_with_half_a_file, happen_in, one_run
 from training import build_map
-from vpr_ros import atomic_file, atomic_folder, map_shards
 from vpr_ros.engine import Engine
-from vpr_ros.map_shards import building_folder
+from vpr_ros.files import atomic_file, atomic_folder
+from vpr_ros.maps import shards as map_shards
+from vpr_ros.maps.shards import building_folder
 from vpr_ros.place_map import open_map
 
 #: Rows in a shard: three of them for the twelve images.

@@ -23,12 +23,12 @@ from test.as_command import ENVIRONMENT, ROOT
 from test.mortal import in_a_child, killed_at
 from test.small_maps import FINGERPRINT, in_a_row, rows_at, unit
 from training import map as command
-from vpr_ros import atomic_folder
-from vpr_ros.atomic_folder import changing, leftovers
-from vpr_ros.map_edit import merge_sources, whole
-from vpr_ros.map_manifest import damaged
-from vpr_ros.map_verify import open_whole
-from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.files import atomic_folder
+from vpr_ros.files.atomic_folder import changing, leftovers
+from vpr_ros.maps.edit import merge_sources, whole
+from vpr_ros.maps.manifest import damaged
+from vpr_ros.maps.verify import open_whole
+from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.place_map import open_map
 
 PLACES, DIMENSION = 300, 32

@@ -53,7 +53,7 @@ def _die_at(number, do):
 
         return call
 
-    from vpr_ros import atomic_folder
+    from vpr_ros.files import atomic_folder
 
     atomic_folder._exchange = mortal(atomic_folder._exchange)
     for name in CALLS:

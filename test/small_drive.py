@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from test.small_world import STEP, picture
-from vpr_ros.bag_writer import DriveWriter
-from vpr_ros.pixels import compress
+from vpr_ros.drives.bag_writer import DriveWriter
+from vpr_ros.images.pixels import compress
 
 #: Nanoseconds of the first image, and between two: a drive at 36 km/h.
 START, PERIOD = 10**18, 10**10

@@ -5,7 +5,7 @@ import numpy as np
 from test.conftest import DATUM
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import make_rows
-from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.maps.writer import InMemory, write_map
 
 FINGERPRINT = "f" * 64
 

@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from test.conftest import DATUM, texture
-from training import history, training_run
+from training.learning import history
+from training.learning import run as training_run
 from vpr_ros import trunks
 from vpr_ros.encoder import Architecture, Encoder
 from vpr_ros.geodesy import to_geodetic

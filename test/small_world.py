@@ -10,9 +10,9 @@ import torch
 
 from vpr_ros.encoder import Architecture, Encoder, save_encoder
 from vpr_ros.geotagged import Image, make_rows
-from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.images.pixels import compress
+from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.open_engine import open_engine
-from vpr_ros.pixels import compress
 
 #: Degrees of latitude from one place to the next: 100 m.
 STEP = 100 / 111_200

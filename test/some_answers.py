@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from test.conftest import DATUM
-from vpr_ros.answers import FrameAnswer
 from vpr_ros.geodesy import to_geodetic
+from vpr_ros.replays.answers import FrameAnswer
 
 #: Metres from one frame's truth to the next, and the variance of each axis of an answer, m^2.
 STEP, VARIANCE = 5.0, 9.0

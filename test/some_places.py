@@ -8,7 +8,7 @@ import numpy as np
 from test.conftest import DATUM
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import make_rows
-from vpr_ros.map_manifest import INDEX, FileSum, Manifest, Spread
+from vpr_ros.maps.manifest import INDEX, FileSum, Manifest, Spread
 from vpr_ros.place_map import PlaceMap
 
 UNRELATED = Spread(0.1, 0.05)

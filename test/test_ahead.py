@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr_ros.ahead import ahead
+from vpr_ros.threads.ahead import ahead
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 PATIENCE = 10.0  # seconds that only a failing test waits

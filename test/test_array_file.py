@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr_ros.array_file import ArrayWriter, read_array
 from vpr_ros.errors import InputError
+from vpr_ros.files.array_file import ArrayWriter, read_array
 
 RECORDS = np.dtype([("name", "<U5"), ("x", "<f8"), ("v", "i1", (3,))])
 

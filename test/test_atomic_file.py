@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vpr_ros.atomic_file import replacing_file
+from vpr_ros.files.atomic_file import replacing_file
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW, NEXT = "old " * 5000, "new " * 9000, "next"
@@ -17,7 +17,7 @@ OLD, NEW, NEXT = "old " * 5000, "new " * 9000, "next"
 DYING = """
 import os, pathlib, sys
 from pathlib import Path
-from vpr_ros.atomic_file import replacing_file
+from vpr_ros.files.atomic_file import replacing_file
 
 deadline, calls = int(sys.argv[2]), 0
 

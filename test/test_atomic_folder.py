@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 from test.mortal import in_a_child, killed_at
-from vpr_ros import atomic_folder
-from vpr_ros.atomic_folder import changing, files_below, leftovers, read_whole, replacing, standing, writer
 from vpr_ros.errors import InputError
+from vpr_ros.files import atomic_folder
+from vpr_ros.files.atomic_folder import (
+    changing,
+    files_below,
+    leftovers,
+    read_whole,
+    replacing,
+    standing,
+    writer,
+)
 
 
 @pytest.fixture(params=["one step", "two renames"], autouse=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
 from test.error_lines import input_error
-from training.augmentation import Augmentation, Changes, apply_changes, draw_changes
+from training.learning.augmentation import Augmentation, Changes, apply_changes, draw_changes
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 BRIGHTNESS, CONTRAST, SATURATION, RED, GREEN, BLUE = range(6)

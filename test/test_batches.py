@@ -11,15 +11,15 @@ import torch
 
 from test.conftest import texture
 from test.sharing import rows_at
-from vpr_ros import batches as module
-from vpr_ros.batches import BATCH, TOGETHER, WAITING, encode_table, reading_threads, windows_of
 from vpr_ros.encoder import Architecture, Encoder
 from vpr_ros.engine import Engine
+from vpr_ros.engines import batches as module
+from vpr_ros.engines.batches import BATCH, TOGETHER, WAITING, encode_table, reading_threads, windows_of
+from vpr_ros.engines.gpu_jpeg import JpegDecoder
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, Undecoded, join
-from vpr_ros.gpu_jpeg import JpegDecoder
-from vpr_ros.pixels import compress, rgb_from_file
-from vpr_ros.small_picture import small_jpeg
+from vpr_ros.images.pixels import compress, rgb_from_file
+from vpr_ros.images.small_picture import small_jpeg
 
 SIZE = BATCH["cpu"]
 

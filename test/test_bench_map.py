@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from test import small_training
-from training import described
 from training import distractors as making
 from training.bench_map import Case, _cases, bench_map, judge
-from training.described import Described
 from training.distractors import CROPS, PHOTOGRAPHS, distractors, fit_whitening
-from training.map_table import bytes_of, growth, points, table
+from training.measuring import described
+from training.measuring.described import Described
+from training.measuring.map_table import bytes_of, growth, points, table
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import ground_distance
 from vpr_ros.netvlad import Whitening

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr_ros import bootstrap
-from vpr_ros.bootstrap import DRAWS, Stretches, draw_stretches, stretch_length
+from vpr_ros.replays import bootstrap
+from vpr_ros.replays.bootstrap import DRAWS, Stretches, draw_stretches, stretch_length
 
 
 def some_stretches(frames, length, draws=7, seed=0):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.error_lines import input_error
-from vpr_ros.box import Box, box_around
 from vpr_ros.geotagged import make_rows
+from vpr_ros.maps.box import Box, box_around
 
 
 def rows_of(points):

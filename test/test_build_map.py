@@ -15,10 +15,10 @@ from test.as_command import ENVIRONMENT, check_refusal
 from test.conftest import write_image_folder
 from test.killing_builds import kill_builds
 from training.build_map import build_map
-from vpr_ros import map_shards
 from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine
-from vpr_ros.map_shards import building_folder
+from vpr_ros.maps import shards as map_shards
+from vpr_ros.maps.shards import building_folder
 from vpr_ros.place_map import open_map
 
 COUNT = 22
@@ -30,7 +30,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from training import build_map
-from vpr_ros import map_shards
+from vpr_ros.maps import shards as map_shards
 from vpr_ros.command import run
 from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError

@@ -26,7 +26,7 @@ from vpr_ros.calibration import (
     write_calibration,
 )
 from vpr_ros.hypotheses import Belief
-from vpr_ros.map_manifest import INDEX, FileSum
+from vpr_ros.maps.manifest import INDEX, FileSum
 from vpr_ros.sequence_filter import Dynamics
 
 ROOT = Path(__file__).parents[1]
@@ -345,7 +345,7 @@ import os, sys
 from pathlib import Path
 from test.some_places import a_map
 from test.test_calibration import some_calibration
-from vpr_ros import atomic_file
+from vpr_ros.files import atomic_file
 from vpr_ros.calibration import write_calibration
 
 calls = 0

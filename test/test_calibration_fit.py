@@ -9,13 +9,13 @@ import pytest
 
 from test.some_places import a_map, in_a_row
 from training import calibrate as command
-from training import calibration_fit as fit
 from training.calibrate import fit_calibration
-from training.calibration_fit import ELLIPSE_95, SURE, TRIALS, Drive
+from training.learning import calibration_fit as fit
+from training.learning.calibration_fit import ELLIPSE_95, SURE, TRIALS, Drive
 from vpr_ros.calibration import NEVER
 from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief, Hypothesis, agree
-from vpr_ros.map_manifest import Spread
+from vpr_ros.maps.manifest import Spread
 from vpr_ros.sequence_filter import Dynamics
 
 PLACES, STEP, RADIUS = 200, 10.0, 25.0

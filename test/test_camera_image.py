@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vpr_ros.camera_image import BGR, GREY, RGB, CameraImage
+from vpr_ros.images.camera_image import BGR, GREY, RGB, CameraImage
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 ALPHA = np.full((6, 9, 1), 77, np.uint8)

@@ -10,9 +10,9 @@ import yaml
 from torch import nn
 
 from test.error_lines import check_line, input_error
-from training import checkpoint
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.run_folder import RunFolder, check_same
+from training.learning import checkpoint
+from training.learning.checkpoint import load_checkpoint, save_checkpoint
+from training.learning.run_folder import RunFolder, check_same
 from vpr_ros.errors import InputError
 
 

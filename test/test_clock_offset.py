@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.clock_offset import clock_offset
+from training.data_check.clock_offset import clock_offset
 
 SECOND = 10**9
 T0 = 1_700_000_000 * SECOND

@@ -18,11 +18,11 @@ from test.as_command import ENVIRONMENT, ROOT, check_refusal, script
 from test.conftest import DATUM, texture, write_image_folder
 from training.build_map import build_map
 from training.evaluate import NS, evaluate
-from vpr_ros.bag_writer import DriveWriter
 from vpr_ros.command import run
+from vpr_ros.drives.bag_writer import DriveWriter
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_geodetic
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.place_map import open_map
 
 
@@ -63,10 +63,14 @@ def test_build_then_evaluate_from_elsewhere(tmp_path, walk, weights):
     done = script("evaluate.py", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "12 queries, 12 places, 25 m; 0 unmapped" in done.stdout
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures == {f"recall@{n}": 1.0 for n in NS} | {
-        "radius": 25.0, "queries": 12, "unmapped": 0, "places": 12,
-    }  # fmt: skip
+    (figures,) = json.loads((tmp_path / "figures.json").read_text())
+    expected = {f"recall@{n}": 1.0 for n in NS}
+    expected |= {"map": "map", "weights": str(weights), "radius": 25.0, "queries": 12, "unmapped": 0}
+    # 4 clusters of 256 channels in a flat index
+    expected |= {"places": 12, "dimension": 1024, "bytes_a_place": pytest.approx(4096, rel=0.01)}
+    assert 0 < figures.pop("encode_ms") < 60_000
+    assert 0 < figures.pop("search_ms") < 60_000
+    assert figures == expected
 
 
 def test_bad_input_of_a_real_process(tmp_path, weights):
@@ -223,7 +227,7 @@ def test_a_session_alone(tmp_path, walk, weights, capsys):
     # the other session lies 30 m from it: beyond the radius nothing, within 31 m everything is mapped
     with pytest.raises(InputError, match="no query within 25 m"):
         evaluate(tmp_path / "map", walk, weights, session="odd")
-    figures = evaluate(tmp_path / "map", walk, weights, session="odd", radius=31.0)
+    (figures,) = evaluate(tmp_path / "map", walk, weights, session="odd", radius=31.0)
     assert (figures["queries"], figures["unmapped"], figures["places"]) == (6, 0, 6)
     assert figures["recall@10"] == 1.0
 
@@ -238,13 +242,13 @@ def test_several_sources(call, tmp_path, walk, weights):
     assert opened.rows()["image"].tolist()[-3:] == ["040.png", "041.png", "042.png"]
     # the picture of a place is that of its own source
     assert np.abs(opened.image(13).astype(int) - texture(41)).mean() < 10
-    figures = evaluate(tmp_path / "map", more, weights)
+    (figures,) = evaluate(tmp_path / "map", more, weights)
     assert (figures["recall@1"], figures["queries"], figures["places"]) == (1.0, 3, 15)
 
 
 def test_queries_off_the_map_are_left_out_and_counted(tmp_path, built, weights, capsys):
     ahead = write_image_folder(tmp_path / "ahead", 6, first=9)  # three of them beyond the last place
-    figures = evaluate(built, ahead, weights)
+    (figures,) = evaluate(built, ahead, weights)
     assert (figures["queries"], figures["unmapped"], figures["recall@1"]) == (3, 3, 1.0)
     assert "3 queries, 12 places, 25 m; 3 unmapped" in capsys.readouterr().out
 
@@ -257,7 +261,7 @@ def test_a_bag_is_built_and_evaluated(tmp_path, weights):
             writer.image((second + 1) * 10**9, compress(texture(second), ".png"), "png")
     build_map(tmp_path / "drive", tmp_path / "map", weights, spacing=15.0)
     assert len(open_map(tmp_path / "map")) == 4
-    figures = evaluate(tmp_path / "map", tmp_path / "drive", weights, radius=5.0)
+    (figures,) = evaluate(tmp_path / "map", tmp_path / "drive", weights, radius=5.0)
     assert (figures["queries"], figures["unmapped"], figures["recall@1"]) == (4, 4, 1.0)
 
 
@@ -304,7 +308,7 @@ def test_an_image_that_does_not_decode_is_left_out(tmp_path, weights, caplog, ca
         number = int(opened.rows()["image"][place][:3])
         assert np.abs(opened.image(place).astype(int) - texture(number)).mean() < 10
     (folder / "003.png").write_bytes(compress(texture(3), ".png"))
-    figures = evaluate(tmp_path / "map", folder, weights, radius=1.0)
+    (figures,) = evaluate(tmp_path / "map", folder, weights, radius=1.0)
     # the lost place is off the map; the lost image, too, as its place is
     assert (figures["queries"], figures["unmapped"], figures["recall@1"]) == (18, 2, 1.0)
 
@@ -312,7 +316,7 @@ def test_an_image_that_does_not_decode_is_left_out(tmp_path, weights, caplog, ca
 def test_a_query_that_does_not_decode_is_no_hit(tmp_path, built, walk, weights):
     folder = write_image_folder(tmp_path / "walk", 12)
     (folder / "003.png").write_bytes(b"not a picture")
-    figures = evaluate(built, folder, weights)
+    (figures,) = evaluate(built, folder, weights)
     assert (figures["queries"], figures["recall@25"]) == (12, pytest.approx(11 / 12))
 
 

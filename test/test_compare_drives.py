@@ -11,11 +11,11 @@ import pytest
 from test.error_lines import input_error
 from test.html_page import Page, check_stands_alone
 from test.some_answers import answer, some_drive, unanswered, without_truth
-from vpr_ros.answers import write_answers
 from vpr_ros.compare_drives import compare_drives
-from vpr_ros.drive_metrics import summarise
-from vpr_ros.frame_arrays import as_arrays
-from vpr_ros.paired import changed_sides, common_frames, differences
+from vpr_ros.replays.answers import write_answers
+from vpr_ros.replays.drive_metrics import summarise
+from vpr_ros.replays.frame_arrays import as_arrays
+from vpr_ros.replays.paired import changed_sides, common_frames, differences
 
 
 def by_words(first, second):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.counted import Counted
+from training.measuring.counted import Counted
 from vpr_ros.geotagged import make_rows
 
 

@@ -68,7 +68,7 @@ def test_tokyo(call, tmp_path, weights):
             tmp_path / "r.json",
         )
         assert call(evaluate, *asked, *out, *options)[0] == 0
-        return json.loads((tmp_path / "r.json").read_text())
+        return json.loads((tmp_path / "r.json").read_text())[0]
 
     plain, by_panorama, other_times = recalls(), recalls("--views", VIEWS), recalls("--other-times")
     assert plain["queries"] == by_panorama["queries"] == PANORAMAS

@@ -5,10 +5,10 @@ import pytest
 from scipy.io import savemat
 
 from test.error_lines import input_error
-from vpr_ros.datasets.dbstruct import read_dbstruct
-from vpr_ros.datasets.utm_metres import parse_zone
+from vpr_ros.drives.datasets.dbstruct import read_dbstruct
+from vpr_ros.drives.datasets.utm_metres import parse_zone
 from vpr_ros.geotagged import ground_distance
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.sources import read_source
 
 DATABASE = [f"000/00000{number}_pitch1_yaw1.jpg" for number in range(3)]

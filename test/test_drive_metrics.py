@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from test.some_answers import STEP, answer, some_drive, unanswered, without_truth
-from vpr_ros.answers import FrameAnswer
-from vpr_ros.drive_metrics import summarise, table
-from vpr_ros.figure_names import NAMES, figure, interval, told, told_interval
-from vpr_ros.frame_arrays import as_arrays
-from vpr_ros.time_to_localise import Wait, waits
+from vpr_ros.replays.answers import FrameAnswer
+from vpr_ros.replays.drive_metrics import summarise, table
+from vpr_ros.replays.figure_names import NAMES, figure, interval, told, told_interval
+from vpr_ros.replays.frame_arrays import as_arrays
+from vpr_ros.replays.time_to_localise import Wait, waits
 
 FAR = 5 * [100.0]
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from test.small_training import narrow_encoder
 from test.test_inputs import COUNT, Table
-from training.encode import encode_once, encode_rows, followed_by
-from training.inputs import Budget, Pixels
-from training.network import Network
+from training.learning.encode import encode_once, encode_rows, followed_by
+from training.learning.inputs import Budget, Pixels
+from training.learning.network import Network
 
 CPU = torch.device("cpu")
 ROWS = np.array([68, *range(0, 66, 2), 1, 69])  # more than one batch, of several sizes

@@ -17,13 +17,13 @@ from test.error_lines import check_line, input_error, some_cure
 from vpr_ros import encoder as module
 from vpr_ros.encoder import (
     DEFAULT_WEIGHTS,
-    FORMAT,
     Architecture,
     Encoder,
     load_encoder,
     save_encoder,
-    weights_metadata,
 )
+from vpr_ros.encoders import weights_file
+from vpr_ros.encoders.weights_file import FORMAT, weights_metadata
 from vpr_ros.errors import InputError
 
 SMALL = Architecture(clusters=3, dimension=5, input_size=64)
@@ -91,6 +91,9 @@ def images(height, width, count=1, seed=0):
         (Architecture(pooling="max", clusters=0), 256),
         (Architecture(pooling="max", clusters=0, dimension=7), 7),
         (Architecture(trunk="vgg16", clusters=2), 2 * 512),
+        (Architecture(trunk="resnet18", pooling="gem", clusters=0), 256),
+        (Architecture(trunk="resnet50", pooling="gem", clusters=0, dimension=7), 7),
+        (Architecture(trunk="resnet18", clusters=2), 2 * 256),
     ],
 )
 def test_dimension_and_unit_length(architecture, dimension):
@@ -277,7 +280,7 @@ def test_a_failing_save_leaves_the_old_file(tiny, monkeypatch):
         file.write_bytes(before[: len(before) // 2])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module, "save_file", full_disk)
+    monkeypatch.setattr(weights_file, "save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
         save_encoder(make(seed=1), tiny, "nothing")
     assert tiny.read_bytes() == before
@@ -291,7 +294,7 @@ def test_a_killed_save_leaves_the_old_file_and_the_next_one_succeeds(tiny, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "save_file", killed)
+        patch.setattr(weights_file, "save_file", killed)
         with pytest.raises(KeyboardInterrupt):
             save_encoder(make(seed=1), tiny, "nothing")
     assert tiny.read_bytes() == before

@@ -119,7 +119,7 @@ def test_any_memory_layout(engine, name):
 
 
 def test_raw_message_goes_through_without_a_copy_before(engine):
-    from vpr_ros.pixels import image_from_raw
+    from vpr_ros.images.pixels import image_from_raw
 
     image = picture(70, 90)
     data = np.zeros((70, 90 * 3 + 10), np.uint8)

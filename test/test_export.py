@@ -14,11 +14,11 @@ from test.conftest import texture
 from test.error_lines import input_error
 from test.small_world import picture, small_map, small_weights
 from training.export import export, write_model
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import Architecture, Encoder, load_encoder, save_encoder
 from vpr_ros.engine import Engine
-from vpr_ros.exported_engine import ExportedEngine
-from vpr_ros.exported_model import Description, description_of, read_exported, write_description
+from vpr_ros.engines.exported_engine import ExportedEngine
+from vpr_ros.engines.exported_model import Description, description_of, read_exported, write_description
+from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Settings, open_localiser
 
 SIZES = [(64, 64), (64, 85), (97, 131), (90, 64)]
@@ -68,8 +68,8 @@ def exported(encoder, file, half=False):
 
 
 @pytest.mark.parametrize("dimension", [0, 32])
-@pytest.mark.parametrize("pooling", ["netvlad", "max"])
-@pytest.mark.parametrize("trunk", ["alexnet", "vgg16"])
+@pytest.mark.parametrize("pooling", ["netvlad", "max", "gem"])
+@pytest.mark.parametrize("trunk", ["alexnet", "vgg16", "resnet18"])
 def test_batches_of_any_size_give_what_the_encoder_gives(tmp_path, trunk, pooling, dimension):
     encoder = encoder_of(trunk, pooling, dimension)
     engine = exported(encoder, tmp_path / "model.onnx")

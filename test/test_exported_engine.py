@@ -17,11 +17,11 @@ from torch import nn
 from test.error_lines import input_error
 from test.foreign_models import DIMENSION, MEAN, STD, Foreign, describe, foreign_weights, write_model
 from test.test_engine import picture
-from vpr_ros.camera_image import BGR, GREY, CameraImage
 from vpr_ros.encoder import resize
 from vpr_ros.engine import Engine
-from vpr_ros.exported_engine import CPU, CUDA, TENSORRT, ExportedEngine
-from vpr_ros.exported_model import read_exported
+from vpr_ros.engines.exported_engine import CPU, CUDA, TENSORRT, ExportedEngine
+from vpr_ros.engines.exported_model import read_exported
+from vpr_ros.images.camera_image import BGR, GREY, CameraImage
 from vpr_ros.open_engine import engine_on, load_model, open_engine
 
 

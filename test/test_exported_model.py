@@ -7,7 +7,7 @@ import pytest
 
 from test.error_lines import input_error
 from test.foreign_models import DIMENSION, MEAN, STD, describe, foreign_weights
-from vpr_ros.exported_model import Description, read_description, read_exported, write_description
+from vpr_ros.engines.exported_model import Description, read_description, read_exported, write_description
 
 
 @pytest.fixture(scope="module")

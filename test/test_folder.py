@@ -12,8 +12,8 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
 from test.error_lines import check_line, input_error
+from vpr_ros.drives.folder import read_folder
 from vpr_ros.errors import InputError
-from vpr_ros.folder import read_folder
 
 GPS = ExifTags.GPS
 HEADER = "image,latitude,longitude,altitude,heading,stamp,session"

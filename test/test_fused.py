@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vpr_ros.fused import Convolution, MaxPool2x2, fused, with_channels
+from vpr_ros.engines.fused import Convolution, MaxPool2x2, fused, with_channels
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 6), (7, 9), (2, 2), (3, 2)])

@@ -9,12 +9,12 @@ import torch
 from PIL import Image as PillowImage
 
 from test.test_engine import picture
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import Engine
+from vpr_ros.engines.gpu_jpeg import GpuImage, JpegDecoder, jpeg_decoder
 from vpr_ros.errors import InputError
-from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder, jpeg_decoder
-from vpr_ros.pixels import image_from_compressed
+from vpr_ros.images.camera_image import CameraImage
+from vpr_ros.images.pixels import image_from_compressed
 
 CPU = torch.device("cpu")
 PICTURE = picture(128, 160, 0)

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 
 from test.error_lines import input_error
 from test.small_training import narrow_encoder
-from vpr_ros import half_encoder
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, load_encoder
-from vpr_ros.half_encoder import HalfEncoder, HalfWhitening, trunk_precision
+from vpr_ros.engines import half_encoder
+from vpr_ros.engines.half_encoder import HalfEncoder, HalfWhitening, trunk_precision
 from vpr_ros.netvlad import Whitening
 
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ def test_a_gpu_has_half_precision():
     assert trunk_precision(torch.device("cuda")) == torch.float16
 
 
-@pytest.mark.parametrize("pooling", ["netvlad", "max"])
+@pytest.mark.parametrize("pooling", ["netvlad", "max", "gem"])
 def test_in_float32_it_is_the_encoder(pooling):
     encoder = narrow_encoder(pooling).eval().requires_grad_(False)
     fast = HalfEncoder(encoder, CPU)

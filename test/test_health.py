@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from vpr_ros.health import EVENTS, FATES, MARKS, Health
+from vpr_ros.nodes.health import EVENTS, FATES, MARKS, Health
 
 
 def test_nothing_has_happened_yet():

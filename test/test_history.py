@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import curves
-from training.history import History, Log
-from training.run_folder import RunFolder
+from training.learning import curves
+from training.learning.history import History, Log
+from training.learning.run_folder import RunFolder
 
 few = settings(max_examples=80, deadline=None, derandomize=True)
 recalls = st.sampled_from([0.0, 0.25, 0.5])  # few values: ties

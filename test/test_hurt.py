@@ -15,7 +15,7 @@ from test.torture.running import running_node
 from test.torture.test_hostile_messages import PEAK, run
 from test.torture.watched import peak_after_reset
 from vpr_ros.errors import InputError
-from vpr_ros.pixels import image_from_compressed
+from vpr_ros.images.pixels import image_from_compressed
 
 #: Messages a second.
 RATE = 200.0

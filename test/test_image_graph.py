@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from test.test_engine import picture
-from vpr_ros.camera_image import BGR, GREY, RGB, CameraImage
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import GRAPHS, Engine
+from vpr_ros.images.camera_image import BGR, GREY, RGB, CameraImage
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 

@@ -17,11 +17,13 @@ from scipy.io import savemat
 from test.as_command import check_refusal, script
 from test.conftest import write_image_folder
 from test.foreign_files import IMAGENET, OF_255, Network, cell, write_mat, write_mat_of_objects
-from training import foreign_mat, foreign_network
 from training.build_map import build_map
-from training.foreign_mat import read_mat
+from training.foreign import mat as foreign_mat
+from training.foreign import network as foreign_network
+from training.foreign.mat import read_mat
 from training.import_weights import import_weights
-from vpr_ros.encoder import Encoder, load_encoder, weights_metadata
+from vpr_ros.encoder import Encoder, load_encoder
+from vpr_ros.encoders.weights_file import weights_metadata
 from vpr_ros.place_map import open_map
 
 #: A training run's own figures, beside the network.
@@ -393,7 +395,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, state, refused, zipped, f
 
 
 def test_an_archive_that_unpacks_to_more_than_there_is(tmp_path, refused, monkeypatch):
-    monkeypatch.setattr("training.foreign_checkpoint.MOST_BYTES", 2**20)
+    monkeypatch.setattr("training.foreign.checkpoint.MOST_BYTES", 2**20)
     with zipfile.ZipFile(tmp_path / "net.pth", "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("net/data/0", bytes(2**21))
     refused(tmp_path / "net.pth", "would unpack")

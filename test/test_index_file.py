@@ -12,9 +12,9 @@ import pytest
 from test.small_maps import unit
 from test.test_map_index import KINDS, filled
 from vpr_ros.errors import InputError
-from vpr_ros.index_file import FlatIndexWriter, read_index, read_trained, write_index
-from vpr_ros.map_index import is_flat, reconstructed, set_effort
-from vpr_ros.map_search import nearest
+from vpr_ros.maps.index import is_flat, reconstructed, set_effort
+from vpr_ros.maps.index_file import FlatIndexWriter, read_index, read_trained, write_index
+from vpr_ros.maps.search import nearest
 
 DIMENSION, COUNT = 16, 400
 ROOT = Path(__file__).parents[1]
@@ -151,9 +151,9 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from vpr_ros.errors import InputError
-from vpr_ros.index_file import read_index
-from vpr_ros.map_index import reconstructed, set_effort
-from vpr_ros.map_search import inner_products, nearest
+from vpr_ros.maps.index_file import read_index
+from vpr_ros.maps.index import reconstructed, set_effort
+from vpr_ros.maps.search import inner_products, nearest
 
 file, mapped, seed, rounds = Path(sys.argv[1]), sys.argv[2] == "mapped", int(sys.argv[3]), int(sys.argv[4])
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from test.small_training import arguments, make_narrow, narrow_encoder, write_drives, write_trunk
-from training.initialise import PER_IMAGE, Whiten, sample_local, sample_rows, with_whitening
+from training.learning.initialise import PER_IMAGE, Whiten, sample_local, sample_rows, with_whitening
 from training.train import train
 from vpr_ros.netvlad import NetVLAD
 

@@ -11,9 +11,9 @@ import torch
 from test.error_lines import input_error
 from test.sharing import rows_at
 from test.small_training import narrow_encoder, picture
-from training import inputs as module
-from training.inputs import Budget, Features, Pixels, batches_of
-from training.network import Network
+from training.learning import inputs as module
+from training.learning.inputs import Budget, Features, Pixels, batches_of
+from training.learning.network import Network
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from vpr_ros.interface_page import page, parameter_file
-from vpr_ros.node_parameters import Parameters
+from vpr_ros.nodes.interface_page import page, parameter_file
+from vpr_ros.nodes.parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 

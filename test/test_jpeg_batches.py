@@ -8,13 +8,13 @@ import torch
 from test.conftest import texture
 from test.test_engine import picture
 from test.test_gpu_jpeg import PICTURE, file, turned, without_luma
-from vpr_ros import jpeg_batches
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import Engine
+from vpr_ros.engines import jpeg_batches
+from vpr_ros.engines.gpu_jpeg import JpegDecoder
+from vpr_ros.engines.jpeg_batches import JpegBatches, jpeg_file, with_interpolated_colours
 from vpr_ros.geotagged import Undecoded
-from vpr_ros.gpu_jpeg import JpegDecoder
-from vpr_ros.jpeg_batches import JpegBatches, jpeg_file, with_interpolated_colours
-from vpr_ros.pixels import rgb_from_file
+from vpr_ros.images.pixels import rgb_from_file
 
 CPU = torch.device("cpu")
 

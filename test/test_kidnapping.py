@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpr_ros.drives.kidnapping import kidnapped
+from vpr_ros.drives.recording import Frame, Recording
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, make_rows
-from vpr_ros.kidnapping import kidnapped
-from vpr_ros.recording import Frame, Recording
 
 STEP = 200_000_000
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from test.error_lines import input_error
-from vpr_ros.datasets.kitti_odometry import read_kitti_odometry
-from vpr_ros.datasets.kitti_raw import read_kitti_raw
+from vpr_ros.drives.datasets.kitti_odometry import read_kitti_odometry
+from vpr_ros.drives.datasets.kitti_raw import read_kitti_raw
 from vpr_ros.geodesy import Datum, to_enu, to_geodetic
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.sources import read_source
 
 DATUM = Datum(49.0, 8.4, 115.0)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vpr_ros.latest import Latest
+from vpr_ros.threads.latest import Latest
 
 PATIENCE = 10.0
 

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 
-from vpr_ros import topics
-from vpr_ros.health import Health
 from vpr_ros.hypotheses import POINT
 from vpr_ros.node import NAME, STATUS
-from vpr_ros.node_parameters import Parameters
-from vpr_ros.node_status import node_status
+from vpr_ros.nodes import topics
+from vpr_ros.nodes.health import Health
+from vpr_ros.nodes.parameters import Parameters
+from vpr_ros.nodes.status import node_status
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 PUBLISHED = {topic.name.replace("~", f"/{NAME}", 1): topic for topic in topics.PUBLISHED}

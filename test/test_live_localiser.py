@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from test.small_world import picture, small_map, small_weights
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError
+from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.live_localiser import LiveLocaliser
 from vpr_ros.localiser import Settings
 from vpr_ros.prior import Prior

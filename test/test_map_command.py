@@ -14,12 +14,12 @@ from test.conftest import texture, write_image_folder
 from test.small_maps import in_a_row, rows_at, some_map
 from training import map as command
 from training.build_map import build_map
-from vpr_ros.atomic_folder import beside, replacing
 from vpr_ros.command import run_one_of
+from vpr_ros.files.atomic_folder import beside, replacing
 from vpr_ros.geodesy import Datum
 from vpr_ros.geotagged import join_rows
-from vpr_ros.map_manifest import DESCRIPTORS, INDEX, PICTURES, PLACES
-from vpr_ros.map_shards import Shards, building_folder
+from vpr_ros.maps.manifest import DESCRIPTORS, INDEX, PICTURES, PLACES
+from vpr_ros.maps.shards import Shards, building_folder
 from vpr_ros.place_map import open_map
 
 
@@ -309,7 +309,7 @@ def test_add_supersedes_and_takes_only_what_is_new(ask, town, tmp_path, weights)
 
 
 def test_an_interrupted_add_leaves_the_map_and_goes_on(ask, town, tmp_path, weights, monkeypatch):
-    monkeypatch.setattr("vpr_ros.map_shards.SHARD", 2)
+    monkeypatch.setattr("vpr_ros.maps.shards.SHARD", 2)
     write_image_folder(tmp_path / "more", 6, first=14, sessions=("later",))
     before = {each.name: each.read_bytes() for each in town.iterdir()}
     write, written = Shards.write, []

@@ -7,13 +7,13 @@ import pytest
 
 from test.error_lines import input_error
 from test.small_maps import FINGERPRINT, in_a_row, rows_at, some_map, unit
-from vpr_ros.atomic_folder import files_below
+from vpr_ros.files.atomic_folder import files_below
 from vpr_ros.geotagged import join_rows
-from vpr_ros.map_edit import check_encoder, keep, merge_sources, sizes_of, whole, without_repeated
-from vpr_ros.map_manifest import INDEX, MANIFEST, check_files, sum_of
-from vpr_ros.map_pictures import Pictures
-from vpr_ros.map_source import Joined, MapSource, rows_of
-from vpr_ros.map_writer import InMemory
+from vpr_ros.maps.edit import check_encoder, keep, merge_sources, sizes_of, whole, without_repeated
+from vpr_ros.maps.manifest import INDEX, MANIFEST, check_files, sum_of
+from vpr_ros.maps.pictures import Pictures
+from vpr_ros.maps.source import Joined, MapSource, rows_of
+from vpr_ros.maps.writer import InMemory
 from vpr_ros.place_map import open_map
 
 
@@ -208,8 +208,8 @@ def test_without_room_it_is_not_begun(tmp_path, first, monkeypatch):
 @pytest.fixture
 def many(tmp_path, monkeypatch):
     """A large map, where 1000 places of 32 dimensions are many."""
-    monkeypatch.setattr("vpr_ros.map_index.EXACT_BYTES", 4 * 32 * 1000)
-    monkeypatch.setattr("vpr_ros.map_index.CODE", 4)
+    monkeypatch.setattr("vpr_ros.maps.index.EXACT_BYTES", 4 * 32 * 1000)
+    monkeypatch.setattr("vpr_ros.maps.index.CODE", 4)
     return rows_at(in_a_row(2000, 1.0))
 
 
@@ -272,7 +272,7 @@ def test_an_index_that_was_asked_for_stays(tmp_path, many, index, size):
 
 
 def test_a_source_of_several_is_read_block_by_block(tmp_path, first, second, monkeypatch):
-    monkeypatch.setattr("vpr_ros.map_source.BLOCK", 8)
+    monkeypatch.setattr("vpr_ros.maps.source.BLOCK", 8)
     sources = whole([open_map(first[0]), open_map(second[0])])
     rows = join_rows([source.rows for source in sources])
     joined = Joined(sources, rows)

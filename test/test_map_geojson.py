@@ -9,7 +9,7 @@ import pytest
 from test.small_maps import in_a_row, rows_at
 from vpr_ros.geodesy import Datum
 from vpr_ros.geotagged import join_rows, make_rows
-from vpr_ros.map_geojson import write_geojson
+from vpr_ros.maps.geojson import write_geojson
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.small_maps import unit
-from vpr_ros import map_index
 from vpr_ros.errors import InputError
-from vpr_ros.map_index import (
+from vpr_ros.maps import index as map_index
+from vpr_ros.maps.index import (
     are_whitened,
     bytes_a_place,
     choose,

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.small_maps import in_a_row, rows_at, some_map
-from vpr_ros import map_manifest
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum
-from vpr_ros.map_manifest import (
+from vpr_ros.maps import manifest as map_manifest
+from vpr_ros.maps.manifest import (
     FileSum,
     Manifest,
     Spread,

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.error_lines import input_error
-from vpr_ros import map_names
 from vpr_ros.geotagged import make_rows
-from vpr_ros.map_names import BLOCK, LONGEST, TABLE, Names, NameWriter
+from vpr_ros.maps import names as map_names
+from vpr_ros.maps.names import BLOCK, LONGEST, TABLE, Names, NameWriter
 
 
 def rows_of(images, session="a drive"):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpr_ros.errors import InputError
-from vpr_ros.map_pictures import TABLE, Pictures, PictureWriter
+from vpr_ros.maps.pictures import TABLE, Pictures, PictureWriter
 
 
 def write(folder, pictures):

@@ -3,7 +3,7 @@
 import pytest
 
 from vpr_ros.errors import InputError
-from vpr_ros.map_root import map_folder
+from vpr_ros.nodes.map_root import map_folder
 
 
 @pytest.fixture

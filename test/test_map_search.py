@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from test.small_maps import in_a_row, rows_at, some_map, unit
 from test.test_map_index import KINDS, filled
-from vpr_ros import map_search
 from vpr_ros import place_map as place_map_module
 from vpr_ros.errors import InputError
-from vpr_ros.index_file import write_index
-from vpr_ros.map_index import inner, set_effort
-from vpr_ros.map_search import best, inner_products, nearest
+from vpr_ros.maps import search as map_search
+from vpr_ros.maps.index import inner, set_effort
+from vpr_ros.maps.index_file import write_index
+from vpr_ros.maps.search import best, inner_products, nearest
 from vpr_ros.place_map import open_map
 
 DIMENSION, COUNT = 32, 600
@@ -210,7 +210,7 @@ def test_an_index_that_does_not_hold_its_places_is_named(tmp_path, monkeypatch):
     index = faiss.read_index(str(file))
     faiss.rev_swig_ptr(index.invlists.get_ids(0), 1)[0] = COUNT + 7
     write_index(index, file)
-    monkeypatch.setattr("vpr_ros.map_manifest.SUMMED_AT_OPEN", 1000)
+    monkeypatch.setattr("vpr_ros.maps.manifest.SUMMED_AT_OPEN", 1000)
     monkeypatch.setattr(map_search, "BLOCK", 100)
     place_map = open_map(tmp_path / "map")
     with pytest.raises(InputError, match=r"index\.faiss: damaged .*copy the map again") as caught:

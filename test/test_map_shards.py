@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from test.error_lines import input_error
 from test.mortal import killed_at
 from test.sharing import rows_at, unit_descriptors
-from vpr_ros import map_shards
-from vpr_ros.atomic_folder import files_below, leftovers, replacing, writer
-from vpr_ros.batches import Encoded
+from vpr_ros.engines.batches import Encoded
 from vpr_ros.errors import InputError
-from vpr_ros.map_shards import Shards, building_folder, plan_of, shards_beside
+from vpr_ros.files.atomic_folder import files_below, leftovers, replacing, writer
+from vpr_ros.maps import shards as map_shards
+from vpr_ros.maps.shards import Shards, building_folder, plan_of, shards_beside
 
 DIMENSION = 6
 ROWS = rows_at([(3 * row, 0) for row in range(10)])

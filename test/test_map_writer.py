@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from test.small_maps import FINGERPRINT, in_a_row, rows_at, some_map, unit
-from vpr_ros import map_writer
 from vpr_ros.errors import InputError
-from vpr_ros.index_file import read_trained
-from vpr_ros.map_index import inner
-from vpr_ros.map_manifest import read_manifest
-from vpr_ros.map_statistics import evenly
-from vpr_ros.map_writer import Block, InMemory, check_replaceable, write_map
+from vpr_ros.maps import writer as map_writer
+from vpr_ros.maps.index import inner
+from vpr_ros.maps.index_file import read_trained
+from vpr_ros.maps.manifest import read_manifest
+from vpr_ros.maps.statistics import evenly
+from vpr_ros.maps.writer import Block, InMemory, check_replaceable, write_map
 from vpr_ros.place_map import open_map
 
 DIMENSION, COUNT = 32, 600
@@ -83,8 +83,8 @@ def test_a_map_is_as_it_was_asked_for(tmp_path, index, stored, rerank, expected)
 
 def test_a_large_map_is_small_unless_it_is_not_whitened(tmp_path, monkeypatch):
     """The limits are those of a city; here they are those of a few places."""
-    monkeypatch.setattr("vpr_ros.map_index.EXACT_BYTES", 1000)
-    monkeypatch.setattr("vpr_ros.map_index.REDUCED", 16)
+    monkeypatch.setattr("vpr_ros.maps.index.EXACT_BYTES", 1000)
+    monkeypatch.setattr("vpr_ros.maps.index.REDUCED", 16)
     monkeypatch.setattr(map_writer, "REDUCED", 16)
     assert read_manifest(write(tmp_path / "a")).index == "PCAR16,L2norm,IVF15,PQ16"
     source = InMemory(DIMENSION)

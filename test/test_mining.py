@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.sharing import in_processes, looked_up, rows_at, unit_descriptors
-from training.mining import (
+from training.learning.mining import (
     Candidates,
     Mining,
     candidate_similarities,
     choose_tuples,
     draw_candidates,
 )
-from training.supervision import Radii, Supervision
+from training.learning.supervision import Radii, Supervision
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 CPU = torch.device("cpu")

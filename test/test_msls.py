@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from test.error_lines import input_error
-from vpr_ros.datasets.msls import read_msls
-from vpr_ros.datasets.utm_metres import parse_zone
+from vpr_ros.drives.datasets.msls import read_msls
+from vpr_ros.drives.datasets.utm_metres import parse_zone
 from vpr_ros.geotagged import ground_distance
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.sources import read_source
 
 #: Two images 10 m apart in zone 32T, Zurich: degrees and metres of the same places.
@@ -18,7 +18,7 @@ EAST, NORTH = (465000.0, 465010.0), 5247000.0
 
 
 def degrees(east):
-    from vpr_ros.datasets.utm_metres import to_degrees
+    from vpr_ros.drives.datasets.utm_metres import to_degrees
 
     return to_degrees([east], [NORTH], parse_zone("32T"), "here", [""])[0].tolist()
 

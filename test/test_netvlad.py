@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from test.error_lines import input_error
 from vpr_ros.errors import InputError
-from vpr_ros.netvlad import MaxPooling, NetVLAD, Whitening, assignment_v1, assignment_v2, kmeans
+from vpr_ros.netvlad import GeM, MaxPooling, NetVLAD, Whitening, assignment_v1, assignment_v2, kmeans
 
 few = settings(max_examples=20, deadline=None, derandomize=True)
 sizes = st.integers(1, 7)
@@ -155,6 +155,35 @@ def test_max_pooling_is_the_largest_of_each_channel(height, width, seed):
     features = feature_maps(2, 5, height, width, seed=seed)
     expected = [unit(np.array([channel.max() for channel in image])) for image in features.numpy()]
     np.testing.assert_allclose(MaxPooling()(features), expected, atol=1e-9)
+
+
+@few
+@given(p=st.floats(1, 6), height=sizes, width=sizes, seed=st.integers(0, 99))
+def test_gem_is_the_generalised_mean_of_what_is_positive(p, height, width, seed):
+    features = feature_maps(2, 5, height, width, seed=seed)
+    p = float(np.float32(p))
+    expected = [
+        unit(np.array([np.mean(np.maximum(channel, 1e-6) ** p) ** (1 / p) for channel in image]))
+        for image in features.numpy()
+    ]
+    np.testing.assert_allclose(GeM(p)(features).detach(), expected, atol=1e-6)
+
+
+def test_gem_lies_between_mean_and_maximum():
+    features = feature_maps(2, 5, 4, 6).abs() + 0.1
+    mean = torch.nn.functional.normalize(features.mean(dim=(2, 3)), dim=1)
+    torch.testing.assert_close(GeM(1.0)(features), mean)
+    torch.testing.assert_close(GeM(200.0)(features), MaxPooling()(features), atol=0.01, rtol=0.01)
+
+
+def test_gradient_of_gem_and_of_its_exponent():
+    features = (feature_maps(2, 3, 2, 3).abs() + 0.1).requires_grad_(True)
+    exponent = torch.tensor([3.0], dtype=torch.float64, requires_grad=True)
+
+    def value(features, p):
+        return torch.func.functional_call(GeM().double(), {"p": p}, (features,))
+
+    assert torch.autograd.gradcheck(value, (features, exponent))
 
 
 def test_exported_program_gives_the_same_values():

@@ -5,7 +5,7 @@ import torch
 
 from test.error_lines import input_error
 from test.small_training import narrow_encoder
-from training.network import Network
+from training.learning.network import Network
 
 LAYERS = {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10, "pooling": 11}
 
@@ -15,7 +15,7 @@ def images(count=3, height=64, width=80, seed=0):
     return torch.randint(0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("pooling", ["netvlad", "max"])
+@pytest.mark.parametrize("pooling", ["netvlad", "max", "gem"])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_both_parts_together_are_the_encoder(pooling, layer):
     encoder = narrow_encoder(pooling)

@@ -12,9 +12,9 @@ import pytest
 from test.as_command import ENVIRONMENT, ROOT, check_refusal
 from test.killing_maps import add, build, kill_writers, session_of
 from test.small_maps import FINGERPRINT, in_a_row, rows_at, some_map
-from vpr_ros import atomic_folder
-from vpr_ros.atomic_folder import leftovers
 from vpr_ros.errors import InputError
+from vpr_ros.files import atomic_folder
+from vpr_ros.files.atomic_folder import leftovers
 from vpr_ros.place_map import open_map
 
 
@@ -64,12 +64,12 @@ def test_what_was_read_to_be_changed_is_not_changed_by_another(tmp_path, monkeyp
     opened = open_map
 
     def meanwhile(*arguments):
-        monkeypatch.setattr("vpr_ros.map_verify.open_map", opened)
+        monkeypatch.setattr("vpr_ros.maps.verify.open_map", opened)
         with pytest.raises(InputError, match="map: is being written by"):
             add(folder, "second")
         return opened(*arguments)
 
-    monkeypatch.setattr("vpr_ros.map_verify.open_map", meanwhile)
+    monkeypatch.setattr("vpr_ros.maps.verify.open_map", meanwhile)
     add(folder, "first")
     assert session_of(folder) == "first"
 
@@ -125,7 +125,7 @@ def test_without_room_a_merge_is_told_in_one_line_and_leaves_the_old_map(tmp_pat
     assert names(tmp_path) == ["map", "other"]
 
 
-@pytest.mark.parametrize("call", ["numpy.save", "os.fsync", "vpr_ros.map_writer.write_manifest"])
+@pytest.mark.parametrize("call", ["numpy.save", "os.fsync", "vpr_ros.maps.writer.write_manifest"])
 def test_a_disk_that_is_full_anywhere_leaves_the_old_map(tmp_path, monkeypatch, call):
     build(tmp_path / "map", "old")
 

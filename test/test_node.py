@@ -27,13 +27,13 @@ from std_srvs.srv import Trigger
 
 from test.ros_graph import TIMEOUT, Peer, private_domain
 from test.small_world import STEP, picture, small_map, small_weights
-from vpr_ros import topics
 from vpr_ros.calibration import Acceptance, Calibration, Step, write_calibration
 from vpr_ros.hypotheses import Belief
+from vpr_ros.images.pixels import compress
 from vpr_ros.messages import points_from_cloud, stamp_to_ns
-from vpr_ros.node_parameters import Parameters
 from vpr_ros.node_process import NodeProcess, node_process
-from vpr_ros.pixels import compress
+from vpr_ros.nodes import topics
+from vpr_ros.nodes.parameters import Parameters
 from vpr_ros.place_map import open_map
 from vpr_ros.sequence_filter import FORGET, Dynamics
 

@@ -11,9 +11,9 @@ from matplotlib.colors import Normalize
 
 from test.conftest import texture
 from test.error_lines import input_error
-from vpr_ros.heat_overlay import OPACITY, one_scale, overlay, spread
-from vpr_ros.occlusion import GREY, LARGEST, Heat, heat_of, squares_on
 from vpr_ros.open_engine import open_engine
+from vpr_ros.pages.heat_overlay import OPACITY, one_scale, overlay, spread
+from vpr_ros.pages.occlusion import GREY, LARGEST, Heat, heat_of, squares_on
 
 
 class Linear:

@@ -12,12 +12,12 @@ from test.as_command import ENVIRONMENT, ROOT
 from test.error_lines import input_error
 from test.mortal import in_a_child
 from vpr_ros.errors import InputError
-from vpr_ros.only_writer import holder, only_writer
+from vpr_ros.files.only_writer import holder, only_writer
 
 HOLDING = """
 import sys
 from pathlib import Path
-from vpr_ros.only_writer import only_writer
+from vpr_ros.files.only_writer import only_writer
 
 with only_writer(Path(sys.argv[1]), Path("map")):
     print("held", flush=True)

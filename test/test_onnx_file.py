@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from test.error_lines import input_error
-from vpr_ros.onnx_file import external_files
+from vpr_ros.engines.onnx_file import external_files
 
 
 def external(location, name="w"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from test.error_lines import input_error
-from training.optimisation import OPTIMISERS, Optimisation
+from training.learning.optimisation import OPTIMISERS, Optimisation
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 

@@ -14,8 +14,8 @@ from training.build_map import build_map
 from training.calibrate import calibrate
 from training.evaluate import evaluate
 from training.map import add
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.geotagged import Image
+from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.live_localiser import LiveLocaliser
 from vpr_ros.localiser import Settings
 from vpr_ros.messages import points_from_cloud
@@ -46,7 +46,7 @@ def test_the_map_is_of_the_model_and_finds_its_places(built, walk, foreign):
     place_map = open_map(built)
     assert place_map.fingerprint == load_model(foreign).fingerprint()
     assert len(place_map) == 14
-    assert evaluate(built, walk, foreign)["recall@1"] == 1.0
+    assert evaluate(built, walk, foreign)[0]["recall@1"] == 1.0
 
 
 def test_a_drive_is_calibrated_with_replayed_and_added(call, built, walk, foreign, tmp_path):

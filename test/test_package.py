@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -62,7 +64,7 @@ def test_the_prefix_gets_what_ros_looks_for(wheel: list[zipfile.ZipInfo], name: 
 def test_the_default_model_is_installed_and_neither_tests_nor_demo(wheel: list[zipfile.ZipInfo]) -> None:
     names = [entry.filename for entry in wheel]
     assert "vpr_ros/models/alexnet-netvlad-256.safetensors" in names
-    assert "vpr_ros/datasets/msls.py" in names
+    assert "vpr_ros/drives/datasets/msls.py" in names
     assert {name.split("/")[0] for name in names if name.endswith(".py") and "/data/" not in name} == {
         "vpr_ros"
     }
@@ -89,19 +91,52 @@ def test_package_xml_is_of_format_3_and_names_what_the_code_imports() -> None:
     assert {"diagnostic_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs_py"} <= named
 
 
+#: The floor of each room and folder of vpr_ros; everything else is on the second.
+FLOORS = {
+    **dict.fromkeys(("errors", "command", "version", "files", "threads"), 0),
+    **dict.fromkeys(("encoder", "encoders", "netvlad", "trunks", "geodesy", "metrics"), 1),
+    **dict.fromkeys(("messages", "bench_localise"), 3),
+    **dict.fromkeys(("node", "nodes", "node_process", "replay", "bench_node"), 4),
+    **dict.fromkeys(("replays/through_node", "replays/player", "replays/recorder", "benches/traffic"), 4),
+}
+#: Of the top floor's folder, what a node without ROS would need as well.
+WITHOUT_ROS = {f"nodes/{name}" for name in ("health", "map_root", "silent_loss", "stamps", "watchdog")}
+
+
+def floor(room: str) -> int:
+    if room in WITHOUT_ROS:
+        return 2
+    return FLOORS.get(room, FLOORS.get(room.split("/", maxsplit=1)[0], 2))
+
+
+def imported(file: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the modules that a file imports, and whether it does so at its beginning."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((each.name, node in tree.body) for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = (f"{node.module}.{each.name}" for each in node.names)
+            yield from ((each, node in tree.body) for each in (node.module, *names))
+
+
+def test_a_module_imports_only_from_its_floor_and_below() -> None:
+    for file in ROOT.glob("vpr_ros/**/*.py"):
+        room = file.relative_to(ROOT / "vpr_ros").with_suffix("").as_posix()
+        for module, first in imported(file):
+            assert module.split(".")[0] not in ("training", "demo", "test"), file
+            path = module.replace(".", "/").removeprefix("vpr_ros/")
+            if first and module.startswith("vpr_ros.") and (ROOT / "vpr_ros" / f"{path}.py").is_file():
+                assert floor(path) <= floor(room), f"{file}: {module}"
+
+
 def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
-    top = {
-        *("node", "node_parameters", "managed_node", "active", "camera", "outputs", "messages"),
-        *("topics", "player", "node_recorder", "replay_through_node", "bench_node", "bench_traffic"),
-    }
-    for file in [*ROOT.glob("vpr_ros/**/*.py"), *ROOT.glob("training/*.py")]:
-        if file.stem not in top:
-            for line in file.read_text().splitlines():
-                words = line.split()
-                imports = words[:1] in (["import"], ["from"]) and len(words) > 1
-                assert not imports or words[1].split(".")[0] not in ("rclpy", "sensor_msgs", "cv_bridge"), (
-                    file
-                )
+    package = ROOT / "vpr_ros"
+    for file in [*package.glob("**/*.py"), *ROOT.glob("training/**/*.py")]:
+        room = file.relative_to(package if file.is_relative_to(package) else ROOT).with_suffix("").as_posix()
+        if floor(room) < 3:
+            libraries = {module.split(".")[0] for module, _ in imported(file)}
+            assert not libraries & {"rclpy", "sensor_msgs", "cv_bridge"}, file
 
 
 @pytest.mark.skipif(

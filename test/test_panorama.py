@@ -20,15 +20,15 @@ from training.build_map import build_map
 from training.data import check
 from training.evaluate import evaluate
 from training.panorama import panorama
-from vpr_ros.ahead import ahead
-from vpr_ros.bag_writer import DriveWriter
-from vpr_ros.datasets.panorama import views_of
+from vpr_ros.drives.bag_writer import DriveWriter
+from vpr_ros.drives.datasets.panorama import views_of
+from vpr_ros.drives.recording import open_recording
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import COLUMNS, GeotaggedImages
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.place_map import open_map
-from vpr_ros.recording import open_recording
 from vpr_ros.sources import read_source
+from vpr_ros.threads.ahead import ahead
 
 FEW = "panorama,headings=0/90/200,pitches=0/20,fov=70,size=96x72"
 
@@ -111,7 +111,7 @@ def test_on_a_map_each_place_is_a_view(ride, tmp_path, weights):
     rows = open_map(tmp_path / "map").rows()
     assert rows["image"].tolist() == read_source(few).rows["image"].tolist()
     assert rows["heading"][4:8].tolist() == [350, 80, 170, 260]
-    figures = evaluate(tmp_path / "map", few, weights)
+    (figures,) = evaluate(tmp_path / "map", few, weights)
     assert (figures["queries"], figures["recall@1"]) == (16, 1.0)
     recording = open_recording(Path(f"panorama,headings=1,pitches=0,size=96x72:{ride}"))
     assert [frame.image().shape for frame in recording.frames()] == [(72, 96, 3)] * 4

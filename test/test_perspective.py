@@ -6,7 +6,7 @@ import pytest
 
 from test.error_lines import input_error
 from test.small_panorama import directions_of, panorama, scene, view_directions
-from vpr_ros.perspective import Pinhole, closed, look
+from vpr_ros.images.perspective import Pinhole, closed, look
 
 CAMERA = Pinhole(160, 120, 60.0)
 WHOLE = closed(panorama(512))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from test.error_lines import check_line, input_error
 from vpr_ros.errors import InputError
-from vpr_ros.pixels import (
+from vpr_ros.images.pixels import (
     ENCODINGS,
     UnknownEncodingError,
     compress,

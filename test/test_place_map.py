@@ -16,8 +16,8 @@ from test.conftest import DATUM, texture
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum, to_enu, to_geodetic
 from vpr_ros.geotagged import COLUMNS, make_rows
-from vpr_ros.map_writer import InMemory, write_map
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
+from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.place_map import open_map
 
 FINGERPRINT = "f" * 64
@@ -250,7 +250,7 @@ def test_a_large_map_answers_as_a_small_one(tmp_path, monkeypatch, index, stored
     """Its files are memory-mapped where they are large; here all are."""
     build(tmp_path / "map", count=300, pictures=False, index=index, stored=stored)
     small = open_map(tmp_path / "map")
-    monkeypatch.setattr("vpr_ros.map_manifest.SUMMED_AT_OPEN", 10)
+    monkeypatch.setattr("vpr_ros.maps.manifest.SUMMED_AT_OPEN", 10)
     asked = unit(np.random.default_rng(9), 5, 8)
     for memory_mapped in (True, False):
         large = open_map(tmp_path / "map", memory_mapped=memory_mapped)

@@ -10,10 +10,10 @@ from rosbags.typesys import Stores, get_typestore
 
 from test.error_lines import input_error
 from vpr_ros.bag import COMPRESSED, ODOMETRY
-from vpr_ros.datasets.local_frame import LocalFrame, parse_datum
-from vpr_ros.datasets.pose_bag import POSE, POSE_COVARIANCE, read_pose_bag
+from vpr_ros.drives.datasets.local_frame import LocalFrame, parse_datum
+from vpr_ros.drives.datasets.pose_bag import POSE, POSE_COVARIANCE, read_pose_bag
+from vpr_ros.drives.recording import open_recording
 from vpr_ros.geodesy import Datum, to_enu
-from vpr_ros.recording import open_recording
 from vpr_ros.sources import read_source
 
 DATUM = Datum(48.0, 11.0, 500.0)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from test.test_engine import picture
-from vpr_ros.camera_image import BGR, GREY, RGB, CameraImage
 from vpr_ros.encoder import Architecture, Encoder
-from vpr_ros.preparation import Preparation
+from vpr_ros.engines.preparation import Preparation
+from vpr_ros.images.camera_image import BGR, GREY, RGB, CameraImage
 
 ENCODER = Encoder(Architecture(clusters=4, input_size=64))
 MEAN, STD = 255 * ENCODER.mean, 255 * ENCODER.std

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.sharing import unit_descriptors
-from training.loss import ranking_loss
+from training.learning.loss import ranking_loss
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 MARGIN = 0.1

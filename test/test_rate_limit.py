@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vpr_ros.rate_limit import RateLimit
+from vpr_ros.threads.rate_limit import RateLimit
 
 
 def passed(times, rate):

@@ -8,12 +8,12 @@ import pytest
 
 from training.build_map import build_map
 from training.evaluate import evaluate
-from vpr_ros.batches import encode_table
+from vpr_ros.drives.folder import read_folder
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import Engine, choose_device
-from vpr_ros.folder import read_folder
+from vpr_ros.engines.batches import encode_table
 from vpr_ros.geotagged import within_radius
-from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.metrics import recall_at
 from vpr_ros.place_map import open_map
 
@@ -34,7 +34,7 @@ def photographs(name):
 def test_a_corridor_walked_twice(tmp_path):
     """The second walk finds its frames in the first; frame i is frame i, give or take two."""
     build_map(DATA / "corridor", tmp_path / "map", session="ref", pictures=False)
-    figures = evaluate(tmp_path / "map", DATA / "corridor", session="query", radius=2.5)
+    (figures,) = evaluate(tmp_path / "map", DATA / "corridor", session="query", radius=2.5)
     assert (figures["queries"], figures["unmapped"], figures["places"]) == (111, 0, 111)
     assert figures["recall@1"] >= 0.81
     assert figures["recall@5"] >= figures["recall@1"]
@@ -77,5 +77,5 @@ def test_a_street_by_the_exif_of_its_photographs(tmp_path):
     assert len(opened) == len(chosen) == 5
     assert 1 < opened.spacing < 1000
     assert opened.image(0).shape == (180, 240, 3)
-    figures = evaluate(tmp_path / "map", tmp_path / "street", radius=1.0)
+    (figures,) = evaluate(tmp_path / "map", tmp_path / "street", radius=1.0)
     assert figures["recall@1"] == 1.0

@@ -27,10 +27,10 @@ from test.test_bag import (
     write_ros2,
 )
 from vpr_ros.bag import COMPRESSED, FIX, ODOMETRY
-from vpr_ros.bag_writer import DriveWriter
+from vpr_ros.drives.bag_writer import DriveWriter
+from vpr_ros.drives.recording import Frame, OdometryMessage, open_recording
 from vpr_ros.errors import InputError
-from vpr_ros.pixels import compress
-from vpr_ros.recording import Frame, OdometryMessage, open_recording
+from vpr_ros.images.pixels import compress
 
 
 def moved(seconds, x, y, quaternion=(0.0, 0.0, 0.0, 1.0), types=ROS2):

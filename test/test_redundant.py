@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from test.small_maps import in_a_row, rows_at
 from vpr_ros.geotagged import ground_distance, make_rows
-from vpr_ros.redundant import repeated, spaced, superseded
+from vpr_ros.maps.redundant import repeated, spaced, superseded
 
 HEADINGS = st.sampled_from([0.0, 30.0, 44.0, 90.0, 180.0, 350.0, np.nan])
 PLACE = st.tuples(st.floats(0, 100), st.floats(0, 100), HEADINGS)
@@ -37,7 +37,7 @@ def test_superseded_is_what_a_later_one_has_nearby_that_looks_the_same_way(earli
 
 
 def test_superseded_of_more_than_one_block(monkeypatch):
-    monkeypatch.setattr("vpr_ros.redundant.BLOCK", 7)
+    monkeypatch.setattr("vpr_ros.maps.redundant.BLOCK", 7)
     earlier, later = rows_at(in_a_row(50)), rows_at(in_a_row(20, east=205.0))
     assert np.flatnonzero(superseded(earlier, later, 6.0)).tolist() == list(range(20, 41))
 

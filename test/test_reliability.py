@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from vpr_ros.reliability import (
+from vpr_ros.replays.reliability import (
     Curve,
     calibration_error,
     ellipse_scale,

@@ -14,22 +14,22 @@ import torch
 from test.conftest import DATUM, texture
 from test.html_page import Page, check_stands_alone
 from test.some_answers import STEP, answer, some_drive, unanswered
-from vpr_ros.drive_metrics import summarise
-from vpr_ros.drive_picture import draw_drive
-from vpr_ros.drive_run import Run
 from vpr_ros.errors import InputError
-from vpr_ros.frame_arrays import as_arrays
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import GeotaggedImages, make_rows
-from vpr_ros.map_writer import InMemory, write_map
-from vpr_ros.page import write_page
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
+from vpr_ros.maps.writer import InMemory, write_map
+from vpr_ros.pages.drive_picture import draw_drive
+from vpr_ros.pages.page import write_page
+from vpr_ros.pages.report_tables import reasons, tiles
+from vpr_ros.pages.worst_frames import HEIGHT, WIDTH, look, picture, worst
+from vpr_ros.pages.worst_heat import worst_heat
 from vpr_ros.place_map import open_map
+from vpr_ros.replays.drive_metrics import summarise
+from vpr_ros.replays.drive_run import Run
+from vpr_ros.replays.frame_arrays import as_arrays
+from vpr_ros.replays.requirement import parse_requirements
 from vpr_ros.report import write_report
-from vpr_ros.report_tables import reasons, tiles
-from vpr_ros.requirement import parse_requirements
-from vpr_ros.worst_frames import HEIGHT, WIDTH, look, picture, worst
-from vpr_ros.worst_heat import worst_heat
 
 EVIL = "</td><script>alert('1')</script><img src=x onerror=alert(2)>\"'&amp;-->]]>$\\frac{$"
 

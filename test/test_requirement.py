@@ -6,9 +6,9 @@ import pytest
 
 from test.error_lines import input_error
 from test.some_answers import answer, some_drive, unanswered
-from vpr_ros.drive_metrics import summarise
-from vpr_ros.figure_names import NAMES, figure
-from vpr_ros.requirement import Requirement, parse_requirement, parse_requirements, unmet
+from vpr_ros.replays.drive_metrics import summarise
+from vpr_ros.replays.figure_names import NAMES, figure
+from vpr_ros.replays.requirement import Requirement, parse_requirement, parse_requirements, unmet
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr_ros.resident import ResidentMap
+from vpr_ros.maps.resident import ResidentMap
 
 CPU = torch.device("cpu")
 #: What vectors of some dimensions lose in half precision; the more dimensions, the less.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vpr_ros.silent_loss import LARGE, SilentLoss
+from vpr_ros.nodes.silent_loss import LARGE, SilentLoss
 
 INTERVAL = 33_333_333
 FULL_HD = 1920 * 1080 * 3

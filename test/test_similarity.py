@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.sharing import in_processes, looked_up, unit_descriptors
-from training import similarity
-from training.similarity import similarities
+from training.learning import similarity
+from training.learning.similarity import similarities
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 CPU = torch.device("cpu")

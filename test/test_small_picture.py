@@ -5,8 +5,8 @@ import numpy as np
 import torch
 
 from test.conftest import texture
-from vpr_ros.pixels import rgb_from_file
-from vpr_ros.small_picture import PICTURE_WIDTH, shrink, shrink_planes, small_jpeg
+from vpr_ros.images.pixels import rgb_from_file
+from vpr_ros.images.small_picture import PICTURE_WIDTH, shrink, shrink_planes, small_jpeg
 
 
 def test_pictures_are_small():

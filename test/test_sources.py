@@ -7,8 +7,8 @@ import pytest
 from test.conftest import write_image_folder
 from test.error_lines import input_error
 from vpr_ros import sources
+from vpr_ros.drives.recording import open_recording
 from vpr_ros.geodesy import Datum
-from vpr_ros.recording import open_recording
 from vpr_ros.sources import FORMATS, Source, parse_source, read_source, read_sources
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from test.error_lines import input_error
 from test.sharing import rows_at
-from training.split import fold_by_place, split_by_place
+from training.learning.split import fold_by_place, split_by_place
 from vpr_ros.geodesy import Datum
 from vpr_ros.geotagged import ground_distance
 

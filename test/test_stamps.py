@@ -2,7 +2,7 @@
 
 import pytest
 
-from vpr_ros.stamps import Stamps
+from vpr_ros.nodes.stamps import Stamps
 
 SECOND = 10**9
 NOW = 1_700_000_000 * SECOND

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from test.small_maps import unit
 from vpr_ros.errors import InputError
-from vpr_ros.stored_descriptors import KINDS, DescriptorFile, DescriptorWriter
+from vpr_ros.maps.stored_descriptors import KINDS, DescriptorFile, DescriptorWriter
 
 #: What a number of a descriptor in P dimensions, and a similarity of two, are off by: 4 standard deviations
 #: of rounding to half precision, and to 1/127 of the largest of P normal numbers.

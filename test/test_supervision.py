@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from test.error_lines import input_error
 from test.sharing import rows_at
-from training import supervision
-from training.supervision import SESSIONS, Radii, Supervision
+from training.learning import supervision
+from training.learning.supervision import SESSIONS, Radii, Supervision
 from vpr_ros.geodesy import Datum
 from vpr_ros.geotagged import make_rows
 

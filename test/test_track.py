@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vpr_ros.drives.track import Track, geotag, interpolate, keyframes, track_heading, turn
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum, to_enu, to_geodetic
-from vpr_ros.track import Track, geotag, interpolate, keyframes, track_heading, turn
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 DATUM = Datum(52.0, 5.0, 10.0)

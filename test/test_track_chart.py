@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from test.conftest import DATUM
 from test.some_answers import STEP, answer, unanswered, without_truth
-from vpr_ros.frame_arrays import as_arrays
-from vpr_ros.reliability import ellipse_scale
-from vpr_ros.track_chart import CLOSE, ELLIPSES, RIGHT, TRUTH, UNMAPPED, WRONG, colour_of, draw_track
+from vpr_ros.pages.track_chart import CLOSE, ELLIPSES, RIGHT, TRUTH, UNMAPPED, WRONG, colour_of, draw_track
+from vpr_ros.replays.frame_arrays import as_arrays
+from vpr_ros.replays.reliability import ellipse_scale
 
 
 def drawn(answers):

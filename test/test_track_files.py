@@ -9,12 +9,12 @@ import pytest
 from PIL import ExifTags, Image
 
 from test.error_lines import check_line, input_error
-from vpr_ros.datasets.image_times import image_times
-from vpr_ros.datasets.photos_and_track import read_photos_and_track
-from vpr_ros.datasets.track_file import read_track
+from vpr_ros.drives.datasets.image_times import image_times
+from vpr_ros.drives.datasets.photos_and_track import read_photos_and_track
+from vpr_ros.drives.datasets.track_file import read_track
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum, to_enu, to_geodetic
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.sources import read_source
 
 DATUM = Datum(52.0, 5.0, 0.0)

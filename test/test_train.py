@@ -36,17 +36,19 @@ from test.small_training import (
     write_drives,
     write_trunk,
 )
-from training import history, training_run
 from training import train as train_module
-from training.checkpoint import load_checkpoint
-from training.curves import draw_curves
-from training.network import Network
+from training.learning import history
+from training.learning import run as training_run
+from training.learning.checkpoint import load_checkpoint
+from training.learning.curves import draw_curves
+from training.learning.network import Network
 from training.train import train
 from vpr_ros.command import run
-from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder, save_encoder, weights_metadata
+from vpr_ros.drives.folder import read_folder
+from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder, save_encoder
+from vpr_ros.encoders.weights_file import weights_metadata
 from vpr_ros.engine import Engine
 from vpr_ros.errors import InputError
-from vpr_ros.folder import read_folder
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.geotagged import ground_distance
 

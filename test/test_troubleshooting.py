@@ -21,7 +21,7 @@ CAPITALS = re.compile(r"'?[A-Z]+'?")
 def templates() -> list[re.Pattern[str]]:
     """Return every string in the code that says something, its values as groups."""
     found = []
-    for file in (ROOT / "vpr_ros").glob("*.py"):
+    for file in (ROOT / "vpr_ros").glob("**/*.py"):
         tree = ast.parse(file.read_text())
         parts_of = {
             id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values

@@ -33,6 +33,16 @@ def vgg16():
 
 
 @pytest.fixture(scope="module")
+def resnet18():
+    return build_trunk("resnet18").eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def resnet50():
+    return build_trunk("resnet50").eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
 def fixed_state():
     """Weights with torchvision's names, which no random initialisation gives."""
     random = torch.Generator().manual_seed(5)
@@ -60,6 +70,9 @@ def loaded(file):
         ("vgg16", (16, 16), (512, 1, 1)),
         ("vgg16", (96, 64), (512, 6, 4)),
         ("vgg16", (47, 33), (512, 2, 2)),
+        ("resnet18", (96, 64), (256, 6, 4)),
+        ("resnet18", (1, 17), (256, 1, 2)),
+        ("resnet50", (33, 64), (1024, 3, 4)),
     ],
 )
 def test_depth_and_size_of_conv5(name, size, expected, request):
@@ -93,6 +106,51 @@ def test_it_is_torchvisions(name, request):
     torch.testing.assert_close(again(images), whole[: len(again)](images), atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_batch_norm_is_folded_into_torchvisions_resnet(tmp_path, name, request):
+    from torchvision import models
+
+    torch.manual_seed(0)
+    whole = getattr(models, name)(weights=None).eval()
+    for module in whole.modules():  # as after training, not as it begins
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                *((module.weight, 0.5, 1.5), (module.bias, -0.2, 0.2)),
+                *((module.running_mean, -0.2, 0.2), (module.running_var, 0.5, 2.0)),
+            ):
+                nn.init.uniform_(tensor, low, high)
+    file = tmp_path / "resnet.safetensors"
+    save_file(whole.state_dict(), file)
+    trunk = copy.deepcopy(request.getfixturevalue(name))
+    load_imagenet_weights(trunk, name, file)
+    images = torch.rand(2, 3, 96, 80)
+    features = images
+    for layer in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"):
+        features = getattr(whole, layer)(features)
+    torch.testing.assert_close(trunk(images), features, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("gone", ["layer3.1.bn2.running_var", "layer2.0.downsample.0.weight", "conv1.weight"])
+def test_a_tensor_of_a_resnet_is_missing(tmp_path, gone):
+    from torchvision import models
+
+    state = models.resnet18(weights=None).state_dict()
+    file = tmp_path / "few.safetensors"
+    save_file({name: value for name, value in state.items() if name != gone}, file)
+    with input_error(file, gone, "resnet18"):
+        load_imagenet_weights(build_trunk("resnet18"), "resnet18", file)
+
+
+@pytest.mark.parametrize(("name", "other"), [("resnet18", "resnet50"), ("resnet50", "resnet18")])
+def test_another_resnet(tmp_path, name, other):
+    from torchvision import models
+
+    file = tmp_path / "other.safetensors"
+    save_file(getattr(models, other)(weights=None).state_dict(), file)
+    with input_error(file, f"'{name}'", "expected the weights of torchvision's"):
+        load_imagenet_weights(build_trunk(name), name, file)
+
+
 def test_the_node_starts_without_torchvision():
     """It takes longer to import than all the rest of the node."""
     code = "import sys, vpr_ros.localiser; sys.exit('torchvision' in sys.modules)"
@@ -107,18 +165,22 @@ LAYERS = {
         **{"conv3_3": 14, "conv4_1": 17, "conv4_2": 19, "conv4_3": 21, "conv5_1": 24, "conv5_2": 26},
         **{"conv5_3": 28, "pooling": 29},
     },
+    "resnet18": {
+        **{"conv1": 0, "conv2_1": 3, "conv2_2": 4, "conv3_1": 5, "conv3_2": 6, "conv4_1": 7, "conv4_2": 8},
+        "pooling": 9,
+    },
 }
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+@pytest.mark.parametrize("name", LAYERS)
 def test_layers_are_where_torchvision_has_them(name, request):
     trunk = request.getfixturevalue(name)
     found = {layer: layer_index(trunk, name, layer) for layer in LAYERS[name]}
     assert found == LAYERS[name]
-    assert set(TRUNKS[name].convolutions) == set(LAYERS[name]) - {"pooling"}
+    assert set(TRUNKS[name].layers) == set(LAYERS[name]) - {"pooling"}
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+@pytest.mark.parametrize("name", LAYERS)
 def test_what_is_kept_of_the_frozen_part_survives_the_trained_part(name, request):
     """Its output is computed once and trained from many times: no ReLU in place may see it first."""
     trunk = request.getfixturevalue(name)

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from test.error_lines import check_line, input_error
+from vpr_ros.drives.truth import read_truth
 from vpr_ros.errors import InputError
-from vpr_ros.truth import read_truth
 
 T0 = 1_750_000_000_123_456_789
 HEAD = "stamp,latitude,longitude,altitude,heading"

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.sharing import unit_descriptors
-from training.augmentation import Augmentation
-from training.loss import ranking_loss
-from training.mining import Tuples
-from training.tuple_batch import share_of_batch
+from training.learning.augmentation import Augmentation
+from training.learning.loss import ranking_loss
+from training.learning.mining import Tuples
+from training.learning.tuple_batch import share_of_batch
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 AUGMENTATION = Augmentation(colour=0.3, blur=1.0, crop=0.2, flip=True)

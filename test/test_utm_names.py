@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from test.error_lines import input_error
-from vpr_ros.datasets.utm_metres import Zone, parse_zone, to_degrees
-from vpr_ros.datasets.utm_names import read_utm_names
-from vpr_ros.datasets.written_time import stamp_of
+from vpr_ros.drives.datasets.utm_metres import Zone, parse_zone, to_degrees
+from vpr_ros.drives.datasets.utm_names import read_utm_names
+from vpr_ros.drives.datasets.written_time import stamp_of
 from vpr_ros.geotagged import ground_distance, make_rows
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.sources import read_source
 
 #: Places, by PROJ 9.

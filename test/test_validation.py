@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from test.error_lines import input_error
 from test.sharing import in_processes, looked_up, rows_at, unit_descriptors
-from training import validation
-from training.validation import Validation
+from training.learning import validation
+from training.learning.validation import Validation
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vpr_ros.watchdog import Publisher, Watchdog, why_silent
+from vpr_ros.nodes.watchdog import Publisher, Watchdog, why_silent
 
 IMAGE = "sensor_msgs/msg/Image"
 

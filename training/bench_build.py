@@ -25,16 +25,16 @@ from torchvision import transforms
 from tqdm import tqdm
 
 from training.build_map import build_map
-from vpr_ros.ahead import ahead
-from vpr_ros.batches import BATCH, ENCODERS, encode_table, reading_threads
 from vpr_ros.bench_localise import random_encoder
 from vpr_ros.command import run
+from vpr_ros.drives.folder import TABLE, read_folder
 from vpr_ros.encoder import Encoder, load_encoder, save_encoder
 from vpr_ros.engine import Engine, choose_device
-from vpr_ros.folder import TABLE, read_folder
+from vpr_ros.engines.batches import BATCH, ENCODERS, encode_table, reading_threads
 from vpr_ros.geotagged import GeotaggedImages
-from vpr_ros.pixels import compress
-from vpr_ros.small_picture import PICTURE_WIDTH
+from vpr_ros.images.pixels import compress
+from vpr_ros.images.small_picture import PICTURE_WIDTH
+from vpr_ros.threads.ahead import ahead
 
 #: Different images; a table names them again and again.
 DIFFERENT = 64
@@ -67,7 +67,7 @@ def bench_build(
     Args:
         data: Folder of images; without it one is made, of JPEGs of noise that are as large as photographs.
         weights: Weights file; without it a NetVLAD of random weights, which takes as long.
-        trunk: alexnet or vgg16, of the random one.
+        trunk: alexnet, vgg16, resnet18 or resnet50, of the random one.
         dimension: Of its descriptors, after whitening.
         images: Of the map.
         height: Pixels of the images that are made.

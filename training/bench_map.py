@@ -33,22 +33,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.described import Described, near
 from training.distractors import CROPS, PHOTOGRAPHS, RADIUS, save
-from training.map_chart import draw_loss
-from training.map_table import GPU, ONE, TWO, growth, points, table
-from training.map_timing import K, Way, forget, forget_peak, memory, milliseconds, searched, time_map
-from vpr_ros.atomic_file import replacing_file
-from vpr_ros.atomic_folder import replacing
+from training.measuring.described import Described, near
+from training.measuring.map_chart import draw_loss
+from training.measuring.map_table import GPU, ONE, TWO, growth, points, table
+from training.measuring.map_timing import (
+    K,
+    Way,
+    forget,
+    forget_peak,
+    memory,
+    milliseconds,
+    searched,
+    time_map,
+)
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError
-from vpr_ros.map_index import default_effort, factory, train, training_size, untrained
-from vpr_ros.map_manifest import DESCRIPTORS
-from vpr_ros.map_writer import RERANK, write_map
+from vpr_ros.files.atomic_file import replacing_file
+from vpr_ros.files.atomic_folder import replacing
+from vpr_ros.maps.index import default_effort, factory, train, training_size, untrained
+from vpr_ros.maps.manifest import DESCRIPTORS
+from vpr_ros.maps.resident import ResidentMap
+from vpr_ros.maps.stored_descriptors import KINDS, DescriptorWriter
+from vpr_ros.maps.writer import RERANK, write_map
 from vpr_ros.place_map import open_map
-from vpr_ros.resident import ResidentMap
-from vpr_ros.stored_descriptors import KINDS, DescriptorWriter
 
 Places = NDArray[np.int64]
 #: Numbers above which lists or a graph of whole descriptors are left out: they take an hour.

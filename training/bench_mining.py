@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from training.bench_training import noise
-from training.encode import encode_rows
-from training.inputs import GIB, Budget, Features, Pixels
-from training.mining import Mining, candidate_similarities, choose_tuples, draw_candidates
-from training.network import Network
-from training.processes import start_fabric
-from training.supervision import Radii, Supervision
-from training.training_run import THREADS
+from training.learning.encode import encode_rows
+from training.learning.inputs import GIB, Budget, Features, Pixels
+from training.learning.mining import Mining, candidate_similarities, choose_tuples, draw_candidates
+from training.learning.network import Network
+from training.learning.processes import start_fabric
+from training.learning.run import THREADS
+from training.learning.supervision import Radii, Supervision
 from vpr_ros.command import run
 from vpr_ros.encoder import Architecture, Encoder
 from vpr_ros.engine import choose_device
@@ -43,7 +43,7 @@ def bench_mining(
 
     Args:
         images: How many, one after the other; 1000 and 10000 where not given.
-        trunk: alexnet or vgg16.
+        trunk: alexnet, vgg16, resnet18 or resnet50.
         height: Pixels.
         width: Pixels.
         queries: Of the period.

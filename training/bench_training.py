@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from training.augmentation import Augmentation
-from training.encode import encode_rows
-from training.inputs import Budget, Features, Load, Pixels
-from training.learner import Learner
-from training.mining import Mining
-from training.network import Network
-from training.optimisation import Optimisation
-from training.processes import start_fabric
-from training.supervision import Radii, Supervision
-from training.training_run import THREADS
+from training.learning.augmentation import Augmentation
+from training.learning.encode import encode_rows
+from training.learning.inputs import Budget, Features, Load, Pixels
+from training.learning.learner import Learner
+from training.learning.mining import Mining
+from training.learning.network import Network
+from training.learning.optimisation import Optimisation
+from training.learning.processes import start_fabric
+from training.learning.run import THREADS
+from training.learning.supervision import Radii, Supervision
 from vpr_ros.command import run
 from vpr_ros.encoder import Architecture, Encoder
 from vpr_ros.engine import choose_device
@@ -53,7 +53,7 @@ def bench_training(
     """Time training steps of a query, its positive and ten negatives, on images of noise.
 
     Args:
-        trunk: alexnet or vgg16, trained from the paper's layer on.
+        trunk: alexnet, vgg16, resnet18 or resnet50, trained from the paper's layer on.
         height: Pixels.
         width: Pixels.
         images: How many; each is a query once an epoch.

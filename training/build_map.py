@@ -9,22 +9,22 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from training.map_processes import Share, start_processes, together, torchrun_processes
-from training.processes import check_processes, is_first_process
-from vpr_ros.ahead import ahead
-from vpr_ros.batches import Encoded, encode_table, reading_threads
+from training.learning.processes import check_processes, is_first_process
+from training.mapping.processes import Share, start_processes, together, torchrun_processes
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.engine import choose_device
+from vpr_ros.engines.batches import Encoded, encode_table, reading_threads
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
-from vpr_ros.map_index import factory, untrained
-from vpr_ros.map_shards import Shards, building_folder, plan_of, shards_beside
-from vpr_ros.map_writer import check_replaceable, write_map
+from vpr_ros.images.small_picture import PICTURE_WIDTH
+from vpr_ros.maps.index import factory, untrained
+from vpr_ros.maps.shards import Shards, building_folder, plan_of, shards_beside
+from vpr_ros.maps.stored_descriptors import KINDS
+from vpr_ros.maps.writer import check_replaceable, write_map
 from vpr_ros.open_engine import AnyModel, engine_on, load_model
-from vpr_ros.small_picture import PICTURE_WIDTH
 from vpr_ros.sources import read_sources
-from vpr_ros.stored_descriptors import KINDS
+from vpr_ros.threads.ahead import ahead
 
 
 def build_map(

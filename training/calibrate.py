@@ -14,22 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training import calibration_fit as fit
-from training.calibration_fit import TRIALS, Drive
-from vpr_ros.ahead import ahead
+from training.learning import calibration_fit as fit
+from training.learning.calibration_fit import TRIALS, Drive
 from vpr_ros.calibration import NEVER, Acceptance, Calibration, write_calibration
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.command import run
+from vpr_ros.drives.odometry import Odometry
+from vpr_ros.drives.recording import Frame, Recording, open_recording
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import Belief, Hypothesis, agree
-from vpr_ros.odometry import Odometry
+from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap, open_map
-from vpr_ros.recording import Frame, Recording, open_recording
 from vpr_ros.sequence_filter import Dynamics
+from vpr_ros.threads.ahead import ahead
 
 #: Frames with a truth below which nothing is learnt.
 FEWEST = 10

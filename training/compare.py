@@ -23,18 +23,18 @@ from jsonargparse import ArgumentError, ArgumentParser
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training.augmentation import Augmentation
-from training.initialise import Whiten
-from training.inputs import Cache
-from training.mining import Mining
-from training.model import Model
-from training.optimisation import Optimisation
-from training.processes import start_fabric
-from training.run_folder import RunFolder
-from training.split import fold_by_place, split_by_place
-from training.supervision import Radii
-from training.training_run import TrainingRun
-from training.validation import Validation
+from training.learning.augmentation import Augmentation
+from training.learning.initialise import Whiten
+from training.learning.inputs import Cache
+from training.learning.mining import Mining
+from training.learning.model import Model
+from training.learning.optimisation import Optimisation
+from training.learning.processes import start_fabric
+from training.learning.run import TrainingRun
+from training.learning.run_folder import RunFolder
+from training.learning.split import fold_by_place, split_by_place
+from training.learning.supervision import Radii
+from training.learning.validation import Validation
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError, first_line

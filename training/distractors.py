@@ -28,16 +28,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from training.augmentation import Augmentation, Changes, apply_changes, draw_changes
-from training.initialise import IN_ALL, PER_IMAGE, WHITENING_IMAGES, sample_local, sample_rows
-from training.model import Model
-from vpr_ros.atomic_file import replacing_file
+from training.learning.augmentation import Augmentation, Changes, apply_changes, draw_changes
+from training.learning.initialise import IN_ALL, PER_IMAGE, WHITENING_IMAGES, sample_local, sample_rows
+from training.learning.model import Model
 from vpr_ros.command import run
 from vpr_ros.encoder import Encoder, load_encoder, save_encoder
 from vpr_ros.engine import choose_device
+from vpr_ros.engines.half_encoder import HalfEncoder
 from vpr_ros.errors import InputError
+from vpr_ros.files.atomic_file import replacing_file
 from vpr_ros.geotagged import GeotaggedImages, Image, Rows, within_radius
-from vpr_ros.half_encoder import HalfEncoder
 from vpr_ros.metrics import has_positive
 from vpr_ros.netvlad import NetVLAD, Whitening
 from vpr_ros.sources import read_sources
@@ -83,7 +83,7 @@ def distractors(
         queries: Sessions that ask, as patterns; of a source without such a session, every other photograph.
         count: Places, the photographs included.
         held_out: Crops that ask.
-        trunk: alexnet or vgg16.
+        trunk: alexnet, vgg16, resnet18 or resnet50.
         trunk_weights: torchvision's ImageNet weights in a file; downloaded where not given.
         input_size: Pixels of the shorter side.
         dimension: P after whitening.

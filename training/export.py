@@ -15,17 +15,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vpr_ros.atomic_file import sync
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Encoder, load_encoder
 from vpr_ros.engine import Engine
+from vpr_ros.engines.exported_engine import ExportedEngine
+from vpr_ros.engines.exported_model import (
+    SUFFIX,
+    Description,
+    description_of,
+    read_exported,
+    write_description,
+)
 from vpr_ros.errors import InputError
-from vpr_ros.exported_engine import ExportedEngine
-from vpr_ros.exported_model import SUFFIX, Description, description_of, read_exported, write_description
+from vpr_ros.files.atomic_file import sync
 from vpr_ros.geotagged import Image
-from vpr_ros.image_files import images_below, open_image
-from vpr_ros.map_manifest import sum_of
-from vpr_ros.map_statistics import evenly
+from vpr_ros.images.image_files import images_below, open_image
+from vpr_ros.maps.manifest import sum_of
+from vpr_ros.maps.statistics import evenly
 
 SUFFIXES = {"onnx": SUFFIX, "torch": ".pt"}
 #: The newest operators that TensorRT 8.5, of JetPack 5, knows.

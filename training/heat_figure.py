@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from vpr_ros.atomic_file import replacing_file
+from vpr_ros.files.atomic_file import replacing_file
 from vpr_ros.geotagged import Image
-from vpr_ros.heat_overlay import one_scale, overlay
-from vpr_ros.occlusion import Heat
-from vpr_ros.small_picture import shrink
+from vpr_ros.images.small_picture import shrink
+from vpr_ros.pages.heat_overlay import one_scale, overlay
+from vpr_ros.pages.occlusion import Heat
 
 #: Inches that a picture is high, its pixels across at most, and the letters of a name.
 HEIGHT, ACROSS, LETTERS = 2.0, 640, 30

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.foreign_checkpoint import read_checkpoint
-from training.foreign_mat import is_mat, read_mat
-from training.foreign_network import to_encoder
+from training.foreign.checkpoint import read_checkpoint
+from training.foreign.mat import is_mat, read_mat
+from training.foreign.network import to_encoder
 from vpr_ros.command import run
 from vpr_ros.encoder import save_encoder
 from vpr_ros.errors import InputError
-from vpr_ros.map_manifest import sum_of
+from vpr_ros.maps.manifest import sum_of
 
 
 def import_weights(file: Path, out: Path, input_size: int = 480) -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training.initialise import IN_ALL, PER_IMAGE, Whiten, sample_local, sample_rows, with_whitening
+from training.learning.initialise import IN_ALL, PER_IMAGE, Whiten, sample_local, sample_rows, with_whitening
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, save_encoder
 from vpr_ros.geotagged import GeotaggedImages, Image
@@ -45,7 +45,7 @@ def make_default_model(
         out: The weights file.
         trunk_weights: torchvision's ImageNet weights in a file; downloaded where not given.
         fix_topic: Of a bag with more than one NavSatFix topic.
-        trunk: alexnet or vgg16.
+        trunk: alexnet, vgg16, resnet18 or resnet50.
         clusters: K.
         dimension: P after whitening.
         input_size: Pixels of the shorter side.

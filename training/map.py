@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.atomic_folder import changing
-from vpr_ros.box import Box
 from vpr_ros.command import run_one_of
 from vpr_ros.errors import InputError
-from vpr_ros.map_edit import Merged, keep, merge_sources, whole, without_repeated
-from vpr_ros.map_geojson import write_geojson
-from vpr_ros.map_info import facts_of, said_of_writers, told
-from vpr_ros.map_verify import open_whole, wrong_with
-from vpr_ros.map_writer import check_replaceable
+from vpr_ros.files.atomic_folder import changing
+from vpr_ros.maps.box import Box
+from vpr_ros.maps.edit import Merged, keep, merge_sources, whole, without_repeated
+from vpr_ros.maps.geojson import write_geojson
+from vpr_ros.maps.info import facts_of, said_of_writers, told
+from vpr_ros.maps.redundant import repeated, spaced
+from vpr_ros.maps.sessions import sessions_of
+from vpr_ros.maps.verify import open_whole, wrong_with
+from vpr_ros.maps.writer import check_replaceable
 from vpr_ros.place_map import PlaceMap, open_map
-from vpr_ros.redundant import repeated, spaced
-from vpr_ros.sessions import sessions_of
 from vpr_ros.sources import read_sources
 
 
@@ -112,7 +112,7 @@ def add(
     _check_metres("geotag-std", geotag_std)
     _check_metres("supersede", supersede)
     # PyTorch takes seconds to import, and the other commands need it not
-    from training.add_drive import encoded_beside, open_encoder  # noqa: PLC0415
+    from training.mapping.add_drive import encoded_beside, open_encoder  # noqa: PLC0415
 
     with changing(map):
         place_map = open_whole(map)

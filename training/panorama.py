@@ -13,18 +13,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vpr_ros.ahead import ahead
-from vpr_ros.atomic_file import replacing_file
-from vpr_ros.atomic_folder import WRITING, beside
-from vpr_ros.batches import reading_threads
 from vpr_ros.command import run
-from vpr_ros.datasets.panorama import parse_headings, parse_pitches, parse_size, view_name, views_of
+from vpr_ros.drives.datasets.panorama import parse_headings, parse_pitches, parse_size, view_name, views_of
+from vpr_ros.drives.folder import TABLE
+from vpr_ros.engines.batches import reading_threads
 from vpr_ros.errors import InputError
-from vpr_ros.folder import TABLE
+from vpr_ros.files.atomic_file import replacing_file
+from vpr_ros.files.atomic_folder import WRITING, beside
+from vpr_ros.files.only_writer import only_writer
 from vpr_ros.geotagged import COLUMNS, Rows
-from vpr_ros.only_writer import only_writer
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 from vpr_ros.sources import read_source
+from vpr_ros.threads.ahead import ahead
 
 logger = logging.getLogger(__name__)
 

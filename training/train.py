@@ -9,18 +9,18 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from training.augmentation import Augmentation
-from training.checkpoint import load_checkpoint
-from training.initialise import Whiten
-from training.inputs import Cache
-from training.mining import Mining
-from training.model import Model
-from training.optimisation import Optimisation
-from training.processes import check_processes, is_first_process, start_fabric
-from training.run_folder import RunFolder
-from training.split import split_by_place
-from training.supervision import Radii
-from training.training_run import TrainingRun
+from training.learning.augmentation import Augmentation
+from training.learning.checkpoint import load_checkpoint
+from training.learning.initialise import Whiten
+from training.learning.inputs import Cache
+from training.learning.mining import Mining
+from training.learning.model import Model
+from training.learning.optimisation import Optimisation
+from training.learning.processes import check_processes, is_first_process, start_fabric
+from training.learning.run import TrainingRun
+from training.learning.run_folder import RunFolder
+from training.learning.split import split_by_place
+from training.learning.supervision import Radii
 from vpr_ros.command import run
 from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError

@@ -18,11 +18,11 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from vpr_ros.cut_mcap import read_cut_mcap
+from vpr_ros.drives.cut_mcap import read_cut_mcap
+from vpr_ros.drives.track import Track, geotag, keyframes
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import GeotaggedImages, Image, Undecoded, make_rows
-from vpr_ros.pixels import image_from_compressed, image_from_raw
-from vpr_ros.track import Track, geotag, keyframes
+from vpr_ros.images.pixels import image_from_compressed, image_from_raw
 
 logger = logging.getLogger(__name__)
 

@@ -19,16 +19,16 @@ from torch import nn
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from vpr_ros.bench_street import DATUM, street
-from vpr_ros.camera_image import BGR, CameraImage
+from vpr_ros.benches.street import DATUM, street
 from vpr_ros.command import run
 from vpr_ros.encoder import Architecture, Encoder, load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.geotagged import Image
+from vpr_ros.images.camera_image import BGR, CameraImage
+from vpr_ros.images.pixels import image_from_raw
 from vpr_ros.localiser import Answer, Localiser, Settings
-from vpr_ros.map_manifest import Manifest, Spread
+from vpr_ros.maps.manifest import Manifest, Spread
 from vpr_ros.metrics import percentiles
-from vpr_ros.pixels import image_from_raw
 from vpr_ros.place_map import PlaceMap
 
 #: Different images that are answered in turn: one alone would stay in a processor's cache.
@@ -58,7 +58,7 @@ def bench_localise(
 
     Args:
         weights: Weights file; without it a NetVLAD of random weights, which takes as long.
-        trunk: alexnet or vgg16, of the random one.
+        trunk: alexnet, vgg16, resnet18 or resnet50, of the random one.
         dimension: Of its descriptors, after whitening.
         height: Pixels of the camera's images.
         width: Pixels of the camera's images.

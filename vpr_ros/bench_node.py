@@ -26,19 +26,19 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
 
-from vpr_ros.bench_street import street
-from vpr_ros.bench_traffic import Stream, echo, send
+from vpr_ros.benches.street import street
+from vpr_ros.benches.traffic import Stream, echo, send
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
-from vpr_ros.health import FATES
-from vpr_ros.map_writer import InMemory, write_map
+from vpr_ros.images.pixels import compress
+from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.messages import stamp_to_ns
 from vpr_ros.metrics import percentiles
 from vpr_ros.node_process import node_process
-from vpr_ros.pixels import compress
+from vpr_ros.nodes.health import FATES
 
 NODE = "/vpr_localiser"
 #: Seconds that the node may take to start, and to answer a frame.

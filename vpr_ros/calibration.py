@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vpr_ros.atomic_file import replacing_file
 from vpr_ros.errors import InputError
+from vpr_ros.files.atomic_file import replacing_file
 from vpr_ros.hypotheses import Belief
-from vpr_ros.map_manifest import INDEX
+from vpr_ros.maps.manifest import INDEX
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.sequence_filter import Dynamics
 from vpr_ros.version import project_version

@@ -15,20 +15,20 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from vpr_ros import drive_charts as charts
-from vpr_ros.answers import read_answers
-from vpr_ros.atomic_file import replacing_file
-from vpr_ros.drive_metrics import summarise
-from vpr_ros.drive_run import Run
 from vpr_ros.errors import InputError
-from vpr_ros.figure_names import told
-from vpr_ros.frame_arrays import FrameArrays
+from vpr_ros.files.atomic_file import replacing_file
 from vpr_ros.geodesy import Datum
-from vpr_ros.inline_svg import inline_svg
-from vpr_ros.page import write_page
-from vpr_ros.paired import Difference, changed_sides, common_frames, differences
-from vpr_ros.report_tables import figure_rows
-from vpr_ros.track_chart import LEGEND, draw_track
+from vpr_ros.pages import drive_charts as charts
+from vpr_ros.pages.inline_svg import inline_svg
+from vpr_ros.pages.page import write_page
+from vpr_ros.pages.report_tables import figure_rows
+from vpr_ros.pages.track_chart import LEGEND, draw_track
+from vpr_ros.replays.answers import read_answers
+from vpr_ros.replays.drive_metrics import summarise
+from vpr_ros.replays.drive_run import Run
+from vpr_ros.replays.figure_names import told
+from vpr_ros.replays.frame_arrays import FrameArrays
+from vpr_ros.replays.paired import Difference, changed_sides, common_frames, differences
 
 ANSWERS = "answers.csv"
 #: Inches of a chart and of a track.

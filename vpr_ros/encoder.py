@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,24 +10,24 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vpr_ros.atomic_file import replacing_file
-from vpr_ros.errors import InputError, first_line
-from vpr_ros.netvlad import MaxPooling, NetVLAD, Whitening
+from vpr_ros.encoders.weights_file import (
+    check_shapes,
+    check_tensors,
+    fingerprint_of,
+    read_weights,
+    write_weights,
+)
+from vpr_ros.errors import InputError
+from vpr_ros.netvlad import GeM, MaxPooling, NetVLAD, Whitening
 from vpr_ros.trunks import IMAGENET_MEAN, IMAGENET_STD, TRUNKS, build_trunk, trunk_spec
-from vpr_ros.version import project_version
 
-#: Written into every weights file; a file with a higher number is refused.
-FORMAT = 1
 #: The model that ships with the package.
 DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "alexnet-netvlad-256.safetensors"
 #: Longer side to shorter side above which an image is refused: resized, it would grow without bound.
 MAX_ASPECT = 8.0
-POOLINGS = ("netvlad", "max")
-_METADATA_KEY = "vpr_ros"
+POOLINGS = ("netvlad", "max", "gem")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Architecture:
 
     trunk: str = "alexnet"
     pooling: str = "netvlad"
-    clusters: int = 64  # K; 0 for max pooling
+    clusters: int = 64  # K of NetVLAD, 0 for the others
     dimension: int = 0  # P after whitening; 0 without whitening
     input_size: int = 480  # shorter side, in pixels, that images are resized to
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of RGB in 0-1
@@ -50,7 +48,7 @@ class Encoder(nn.Module):
 
     Shape:
         - Input: (B, 3, H, W) RGB, uint8 in 0-255 or floating point in 0-1, of any size that the trunk takes.
-        - Output: (B, P) of unit length; without whitening P is K * D, or D for max pooling.
+        - Output: (B, P) of unit length; without whitening P is K * D of NetVLAD, else D.
     """
 
     mean: Tensor
@@ -65,8 +63,8 @@ class Encoder(nn.Module):
         if architecture.pooling == "netvlad":
             self.pooling = NetVLAD(depth, architecture.clusters)
             pooled = depth * architecture.clusters
-        elif architecture.pooling == "max":
-            self.pooling = MaxPooling()
+        elif architecture.pooling in POOLINGS:
+            self.pooling = MaxPooling() if architecture.pooling == "max" else GeM()
             pooled = depth
         else:
             raise InputError(
@@ -104,16 +102,8 @@ class Encoder(nn.Module):
         return fit_shorter_side(images, self.architecture.input_size)
 
     def fingerprint(self) -> str:
-        """Return a sha256 of the architecture and of the tensors, to half precision.
-
-        It changes with all that changes descriptors by more than rounding does.
-        """
-        digest = hashlib.sha256(json.dumps(asdict(self.architecture), sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            # so that a file stored as halves has its float32 twin's fingerprint
-            digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """Return a sha256 that changes with all that changes descriptors by more than rounding does."""
+        return fingerprint_of(self, asdict(self.architecture))
 
 
 def fit_shorter_side(images: Tensor, pixels: int) -> Tensor:
@@ -151,18 +141,7 @@ def save_encoder(encoder: Encoder, file: Path, trained_on: str, half: bool = Fal
         trained_on: in words, for whoever finds the file in a year.
         half: store half precision.
     """
-    metadata = {"format": FORMAT, **asdict(encoder.architecture)}
-    metadata |= {"trained_on": trained_on, "version": project_version()}
-    tensors = {
-        name: (tensor.half() if half else tensor).detach().cpu().contiguous()
-        for name, tensor in encoder.state_dict().items()
-    }
-    try:
-        with replacing_file(file) as partial:
-            save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(metadata)})
-            partial.chmod(0o644)  # safetensors makes it readable to its owner alone
-    except SafetensorError as error:
-        raise InputError(f"{file}: could not be written ({first_line(error)})") from error
+    write_weights(file, encoder, asdict(encoder.architecture), trained_on, half)
 
 
 def load_encoder(file: Path = DEFAULT_WEIGHTS) -> Encoder:
@@ -171,49 +150,19 @@ def load_encoder(file: Path = DEFAULT_WEIGHTS) -> Encoder:
     Nothing in the file is executed. Raises InputError for a file that is missing, damaged, or of another
     program.
     """
-    expected = "expected weights written by training/train.py"
-    if not file.is_file():
-        raise InputError(f"{file}: no such weights file: {expected}")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = json.loads((opened.metadata() or {}).get(_METADATA_KEY, "null"))
-            tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{file}: damaged or not safetensors ({error}): {expected}; copy it again"
-        ) from error
+    metadata, tensors = read_weights(file)
     architecture = _read_architecture(metadata, file)
     # the one tensor that may be of any size is compared before it is allocated
-    _check_shapes(tensors, _whitening_shape(architecture), file)
+    check_shapes(tensors, _whitening_shape(architecture), file)
     encoder = Encoder(architecture)
-    shapes = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
-    _check_shapes(tensors, shapes, file)
-    if unknown := sorted(set(tensors) - set(shapes)):
-        raise InputError(f"{file}: its metadata does not explain its tensor '{unknown[0]}': train it again")
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{file}: '{name}' holds values that are not finite: train it again")
+    check_tensors(tensors, {name: each.shape for name, each in encoder.state_dict().items()}, file)
     encoder.load_state_dict(tensors)
     return encoder.eval().requires_grad_(False)
 
 
-def weights_metadata(file: Path) -> dict[str, Any]:
-    """Return what the weights file says of itself: architecture, trained_on, version."""
-    with safe_open(file, framework="pt") as opened:
-        metadata: dict[str, Any] = json.loads((opened.metadata() or {}).get(_METADATA_KEY, "{}"))
-    return metadata
-
-
-def _read_architecture(metadata: object, file: Path) -> Architecture:
-    if not isinstance(metadata, dict):
-        raise InputError(
-            f"{file}: not a vpr_ros weights file (no '{_METADATA_KEY}' metadata): import it first"
-        )
-    if metadata.get("format") != FORMAT:
-        raise InputError(
-            f"{file}: weights format {metadata.get('format')}, this version reads {FORMAT}: "
-            f"install vpr_ros {metadata.get('version')} or newer"
-        )
+def _read_architecture(metadata: Mapping[str, Any], file: Path) -> Architecture:
+    if "architecture" in metadata:
+        raise InputError(f"{file}: {metadata['architecture']!r:.40}: expected the weights of a network here")
     try:
         given = {field.name: metadata[field.name] for field in fields(Architecture)}
         given |= {key: tuple(float(value) for value in given[key]) for key in ("mean", "std")}
@@ -244,14 +193,3 @@ def _whitening_shape(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     clusters = architecture.clusters if architecture.pooling == "netvlad" else 1
     pooled = trunk_spec(architecture.trunk).depth * clusters
     return {"whitening.weight": (architecture.dimension, pooled)}
-
-
-def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: Path) -> None:
-    for name, shape in shapes.items():
-        if name not in tensors:
-            raise InputError(
-                f"{file}: has no tensor '{name}': another architecture, or incomplete: copy it again"
-            )
-        if tensors[name].shape != shape:
-            said, found = tuple(shape), tuple(tensors[name].shape)
-            raise InputError(f"{file}: '{name}' is {found}, its metadata says {said}: train it again")

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpr_ros.camera_image import CameraImage
 from vpr_ros.encoder import Encoder
+from vpr_ros.engines.gpu_jpeg import GpuImage, JpegDecoder, jpeg_decoder
+from vpr_ros.engines.half_encoder import HalfEncoder
+from vpr_ros.engines.image_graph import ImageGraph
+from vpr_ros.engines.preparation import Layout
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
-from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder, jpeg_decoder
-from vpr_ros.half_encoder import HalfEncoder
-from vpr_ros.image_graph import ImageGraph
-from vpr_ros.preparation import Layout
+from vpr_ros.images.camera_image import CameraImage
 
 DEVICES = ("auto", "cuda", "cpu")
 #: Graphs that are kept, of the layouts that came last: a robot has few cameras.

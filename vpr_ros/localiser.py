@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from vpr_ros.calibration import NEVER, Calibration, read_calibration
-from vpr_ros.camera_image import CameraImage
+from vpr_ros.drives.odometry import Pose
+from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.errors import InputError
-from vpr_ros.gpu_jpeg import GpuImage
 from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
-from vpr_ros.odometry import Pose
+from vpr_ros.images.camera_image import CameraImage
+from vpr_ros.maps.resident import ResidentMap, fits
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap, Places, open_map
 from vpr_ros.prior import Prior, within_reach
-from vpr_ros.resident import ResidentMap, fits
 from vpr_ros.sequence_filter import ON_MAP, Dynamics, SequenceFilter
 
 

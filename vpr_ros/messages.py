@@ -21,13 +21,13 @@ from sensor_msgs.msg import (
 )
 from std_msgs.msg import Header
 
-from vpr_ros.camera_image import CameraImage
+from vpr_ros.drives.odometry import Pose as OdometryPose
+from vpr_ros.engines.gpu_jpeg import GpuImage, JpegDecoder
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
-from vpr_ros.gpu_jpeg import GpuImage, JpegDecoder
 from vpr_ros.hypotheses import POINT, Hypotheses, Hypothesis
-from vpr_ros.odometry import Pose as OdometryPose
-from vpr_ros.pixels import (
+from vpr_ros.images.camera_image import CameraImage
+from vpr_ros.images.pixels import (
     MAX_PIXELS,
     UnknownEncodingError,
     check_pixels,

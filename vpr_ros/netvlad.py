@@ -79,6 +79,25 @@ class MaxPooling(nn.Module):
         return F.normalize(features.amax(dim=(2, 3)), dim=1)
 
 
+class GeM(nn.Module):
+    """The generalised mean of each channel, between the mean (p = 1) and the maximum; p is learned.
+
+    Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2018, equation 3.
+
+    Shape:
+        - Input: (B, D, H, W), any H and W; values below 1e-6 count as that.
+        - Output: (B, D), of unit length.
+    """
+
+    def __init__(self, p: float = 3.0) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor([p]))
+
+    def forward(self, features: Tensor) -> Tensor:
+        mean = features.clamp(min=1e-6).pow(self.p).mean(dim=(2, 3))
+        return F.normalize(mean.pow(1 / self.p), dim=1)
+
+
 class Whitening(nn.Module):
     """PCA-whitening to P dimensions; without shrinkage the first p < P rows are the whitening to p.
 

@@ -18,16 +18,16 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from vpr_ros.active import FRESH, Active
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.health import Health
 from vpr_ros.live_localiser import LiveLocaliser
-from vpr_ros.managed_node import ManagedNode
-from vpr_ros.node_parameters import NodeParameters
-from vpr_ros.node_status import node_status
-from vpr_ros.outputs import Outputs
-from vpr_ros.silent_loss import CURE
-from vpr_ros.topics import DIAGNOSTICS, LOAD_MAP, LOCALISE
+from vpr_ros.nodes.active import FRESH, Active
+from vpr_ros.nodes.health import Health
+from vpr_ros.nodes.managed import ManagedNode
+from vpr_ros.nodes.outputs import Outputs
+from vpr_ros.nodes.parameters import NodeParameters
+from vpr_ros.nodes.silent_loss import CURE
+from vpr_ros.nodes.status import node_status
+from vpr_ros.nodes.topics import DIAGNOSTICS, LOAD_MAP, LOCALISE
 
 NAME = "vpr_localiser"
 #: Of what it says of itself on /diagnostics.

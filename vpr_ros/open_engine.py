@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 import torch
 
 from vpr_ros.encoder import Encoder, load_encoder
+from vpr_ros.encoders.weights_file import HAND_CRAFTED, named_architecture
 from vpr_ros.engine import Engine, choose_device
+from vpr_ros.engines.exported_engine import ExportedEngine
+from vpr_ros.engines.exported_model import SUFFIX, ExportedModel, read_exported
 from vpr_ros.errors import InputError
-from vpr_ros.exported_engine import ExportedEngine
-from vpr_ros.exported_model import SUFFIX, ExportedModel, read_exported
+
+if TYPE_CHECKING:  # a robot with a network has no use for them
+    from vpr_ros.encoders.hand_crafted import HandCraftedEncoder
+    from vpr_ros.engines.hand_crafted_engine import HandCraftedEngine
 
 #: What has a fingerprint and a dimension, and becomes an engine on a device.
-AnyModel: TypeAlias = Encoder | ExportedModel
-#: What encodes; both kinds are used alike.
-AnyEngine: TypeAlias = Engine | ExportedEngine
+AnyModel: TypeAlias = Union[Encoder, ExportedModel, "HandCraftedEncoder"]
+#: What encodes; all kinds are used alike.
+AnyEngine: TypeAlias = Union[Engine, ExportedEngine, "HandCraftedEngine"]
 #: Files of PyTorch: to load them is to run what is in them, a pickle, TorchScript or expressions that
 #: torch.export hands to Python's eval.
 _PROGRAMS = {".pt", ".pt2", ".pth", ".ckpt"}
 
 
 def load_model(weights: Path) -> AnyModel:
-    """Open weights written by training/train.py, or an ONNX model with its description: the suffix tells.
+    """Open weights of a network or of a hand-crafted encoder, or an ONNX model with its description.
 
     Nothing in the file is executed. Raises InputError for one that cannot be used.
     """
@@ -34,6 +39,10 @@ def load_model(weights: Path) -> AnyModel:
             f"{weights}: to open a file of PyTorch may run code in it: convert a published NetVLAD with "
             "training/import_weights.py, export any other model to ONNX (docs/other-encoders.md)"
         )
+    if named_architecture(weights) == HAND_CRAFTED:
+        from vpr_ros.encoders.hand_crafted import load_hand_crafted  # noqa: PLC0415
+
+        return load_hand_crafted(weights)
     return load_encoder(weights)
 
 
@@ -45,14 +54,22 @@ def engine_on(model: AnyModel, device: torch.device | str, bfloat16: bool = Fals
         device: or its name: auto, cpu, cuda, cuda:1.
         bfloat16: on a CPU, with the trunk of an `Encoder` in bfloat16.
 
-    Raises InputError for a device that is not there.
+    Raises InputError for a device that is not there, or bfloat16 without a trunk.
     """
+    if isinstance(model, ExportedModel):
+        if bfloat16:
+            raise InputError(
+                f"{model.file}: an exported model is as precise as it was exported: bfloat16 is off"
+            )
+        return ExportedEngine(model, str(device))
+    there = device if isinstance(device, torch.device) else choose_device(device)
     if isinstance(model, Encoder):
-        there = device if isinstance(device, torch.device) else choose_device(device)
         return Engine(model, there, bfloat16)
     if bfloat16:
-        raise InputError(f"{model.file}: an exported model is as precise as it was exported: bfloat16 is off")
-    return ExportedEngine(model, str(device))
+        raise InputError("bfloat16: a hand-crafted encoder has no network: leave it off")
+    from vpr_ros.engines.hand_crafted_engine import HandCraftedEngine  # noqa: PLC0415
+
+    return HandCraftedEngine(model, there)
 
 
 def open_engine(weights: Path, device: str, bfloat16: bool = False) -> AnyEngine:

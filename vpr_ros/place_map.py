@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from vpr_ros.array_file import read_array
-from vpr_ros.atomic_folder import read_whole
 from vpr_ros.errors import InputError, first_line
+from vpr_ros.files.array_file import read_array
+from vpr_ros.files.atomic_folder import read_whole
 from vpr_ros.geodesy import Datum, to_enu
 from vpr_ros.geotagged import Image, Rows, make_rows
-from vpr_ros.index_file import read_index
-from vpr_ros.map_index import inner, is_flat, keeps_descriptors, reconstructed, rotated, set_effort
-from vpr_ros.map_manifest import (
+from vpr_ros.images.pixels import rgb_from_file
+from vpr_ros.maps.index import inner, is_flat, keeps_descriptors, reconstructed, rotated, set_effort
+from vpr_ros.maps.index_file import read_index
+from vpr_ros.maps.manifest import (
     CENTRE,
     DESCRIPTORS,
     INDEX,
@@ -34,13 +35,12 @@ from vpr_ros.map_manifest import (
     is_large,
     read_manifest,
 )
-from vpr_ros.map_names import Names
-from vpr_ros.map_pictures import LoosePictures, Pictures
-from vpr_ros.map_places import NUMBERS, read_places
-from vpr_ros.map_search import best, compare, inner_products, nearest
-from vpr_ros.map_statistics import evenly, spacing_of
-from vpr_ros.pixels import rgb_from_file
-from vpr_ros.stored_descriptors import DescriptorFile
+from vpr_ros.maps.names import Names
+from vpr_ros.maps.pictures import LoosePictures, Pictures
+from vpr_ros.maps.places import NUMBERS, read_places
+from vpr_ros.maps.search import best, compare, inner_products, nearest
+from vpr_ros.maps.statistics import evenly, spacing_of
+from vpr_ros.maps.stored_descriptors import DescriptorFile
 
 logger = logging.getLogger(__name__)
 

@@ -11,22 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vpr_ros.answers import Judge
 from vpr_ros.calibration import read_calibration
 from vpr_ros.command import as_options, run
 from vpr_ros.compare_drives import compare_drives
-from vpr_ros.drive_metrics import table
+from vpr_ros.drives.kidnapping import kidnapped
+from vpr_ros.drives.recording import open_recording
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
-from vpr_ros.kidnapping import kidnapped
 from vpr_ros.localiser import Settings, open_localiser
 from vpr_ros.open_engine import open_engine
 from vpr_ros.place_map import open_map
-from vpr_ros.provenance import provenance
-from vpr_ros.recording import open_recording
-from vpr_ros.replay_direct import replay_direct
-from vpr_ros.replayed import write_result
-from vpr_ros.requirement import parse_requirements, unmet
+from vpr_ros.replays.answers import Judge
+from vpr_ros.replays.direct import replay_direct
+from vpr_ros.replays.drive_metrics import table
+from vpr_ros.replays.provenance import provenance
+from vpr_ros.replays.replayed import write_result
+from vpr_ros.replays.requirement import parse_requirements, unmet
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def replay(
     out.mkdir(parents=True, exist_ok=True)
     if through_node or node is not None:
         # here, and nowhere else, ROS is needed
-        from vpr_ros import replay_through_node as ros  # noqa: PLC0415
+        from vpr_ros.replays import through_node as ros  # noqa: PLC0415
 
         if node is not None:
             replayed = ros.replay_through_running_node(

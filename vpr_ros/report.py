@@ -8,18 +8,18 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from vpr_ros import drive_charts as charts
-from vpr_ros.drive_run import Run
 from vpr_ros.geotagged import GeotaggedImages
-from vpr_ros.inline_svg import inline_svg
 from vpr_ros.open_engine import AnyEngine
-from vpr_ros.page import write_page
+from vpr_ros.pages import drive_charts as charts
+from vpr_ros.pages.inline_svg import inline_svg
+from vpr_ros.pages.page import write_page
+from vpr_ros.pages.report_tables import figure_rows, latency_rows, reasons, tiles
+from vpr_ros.pages.track_chart import LEGEND, draw_track
+from vpr_ros.pages.worst_frames import look, worst
+from vpr_ros.pages.worst_heat import worst_heat
 from vpr_ros.place_map import PlaceMap
-from vpr_ros.report_tables import figure_rows, latency_rows, reasons, tiles
-from vpr_ros.requirement import Requirement, unmet
-from vpr_ros.track_chart import LEGEND, draw_track
-from vpr_ros.worst_frames import look, worst
-from vpr_ros.worst_heat import worst_heat
+from vpr_ros.replays.drive_run import Run
+from vpr_ros.replays.requirement import Requirement, unmet
 
 #: Inches: of a chart among others, of one half a page wide, and of the tracks.
 SMALL, HALF, TRACK = (4.0, 3.1), (4.8, 3.2), (4.8, 4.2)

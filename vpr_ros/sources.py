@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.bag import is_bag, read_bag
-from vpr_ros.datasets.dbstruct import read_dbstruct
-from vpr_ros.datasets.kitti_odometry import is_kitti_odometry, read_kitti_odometry
-from vpr_ros.datasets.kitti_raw import is_kitti_raw, read_kitti_raw
-from vpr_ros.datasets.local_frame import parse_datum
-from vpr_ros.datasets.msls import is_msls, read_msls
-from vpr_ros.datasets.panorama import parse_headings, parse_pitches, parse_size, views_of
-from vpr_ros.datasets.photos_and_track import has_track, read_photos_and_track
-from vpr_ros.datasets.pose_bag import read_pose_bag
-from vpr_ros.datasets.utm_metres import parse_zone
-from vpr_ros.datasets.utm_names import has_utm_names, read_utm_names
+from vpr_ros.drives.datasets.dbstruct import read_dbstruct
+from vpr_ros.drives.datasets.kitti_odometry import is_kitti_odometry, read_kitti_odometry
+from vpr_ros.drives.datasets.kitti_raw import is_kitti_raw, read_kitti_raw
+from vpr_ros.drives.datasets.local_frame import parse_datum
+from vpr_ros.drives.datasets.msls import is_msls, read_msls
+from vpr_ros.drives.datasets.panorama import parse_headings, parse_pitches, parse_size, views_of
+from vpr_ros.drives.datasets.photos_and_track import has_track, read_photos_and_track
+from vpr_ros.drives.datasets.pose_bag import read_pose_bag
+from vpr_ros.drives.datasets.utm_metres import parse_zone
+from vpr_ros.drives.datasets.utm_names import has_utm_names, read_utm_names
+from vpr_ros.drives.folder import TABLE, read_folder
 from vpr_ros.errors import InputError
-from vpr_ros.folder import TABLE, read_folder
 from vpr_ros.geotagged import GeotaggedImages, join, only_session
 
 

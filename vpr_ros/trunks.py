@@ -1,10 +1,14 @@
-"""AlexNet and VGG-16, cropped at conv5 before its last ReLU, and where their ImageNet weights come from."""
+"""The trunks, cropped, and where their ImageNet weights come from.
+
+AlexNet and VGG-16 end at conv5 before its last ReLU, as the paper has them, ResNet at conv4.
+"""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vpr_ros.encoders.resnet import RESNET18_BLOCKS, RESNET50_BLOCKS, folded, layer_names, resnet18, resnet50
 from vpr_ros.errors import InputError, first_line
 
 #: Per-channel statistics of the RGB input in 0-1 that torchvision's ImageNet classifiers were trained with.
@@ -24,11 +29,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class TrunkSpec:
     """One trunk: what it is made of, and where its ImageNet weights are."""
 
-    build: Callable[[], nn.Sequential]  # torchvision's `features`, up to conv5
+    build: Callable[[], nn.Sequential]
     weights: Callable[[], Any]  # torchvision's entry for them
-    depth: int  # D, the channels of conv5
-    convolutions: tuple[str, ...]  # the names of its convolution layers, in order
-    train_from: str  # the first layer that the paper trains
+    tensor: Callable[[Mapping[str, Tensor], str], Tensor]  # of torchvision's, by the trunk's own name
+    depth: int  # D, the channels of its output
+    layers: tuple[str, ...]  # the names of those of its layers that have weights, in order
+    train_from: str  # the first layer that is trained: the paper's
 
 
 # Layer by layer, and not taken from torchvision: that takes longer to import than the node to start, and on
@@ -56,16 +62,18 @@ def _vgg16() -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def _alexnet_weights() -> Any:
-    from torchvision.models import AlexNet_Weights  # noqa: PLC0415
+def _torchvision(name: str) -> Callable[[], Any]:
+    def weights() -> Any:
+        from torchvision.models import get_weight  # noqa: PLC0415
 
-    return AlexNet_Weights.IMAGENET1K_V1
+        return get_weight(f"{name}_Weights.IMAGENET1K_V1")
+
+    return weights
 
 
-def _vgg16_weights() -> Any:
-    from torchvision.models import VGG16_Weights  # noqa: PLC0415
-
-    return VGG16_Weights.IMAGENET1K_V1
+def _of_features(state: Mapping[str, Tensor], key: str) -> Tensor:
+    """Return a tensor of torchvision's `features`, with or without that prefix."""
+    return state[key] if key in state else state[f"features.{key}"]
 
 
 #: Convolutions of each block, and their channels.
@@ -73,21 +81,39 @@ VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 TRUNKS = {
     "alexnet": TrunkSpec(
         _alexnet,
-        _alexnet_weights,
+        _torchvision("AlexNet"),
+        _of_features,
         depth=256,
-        convolutions=("conv1", "conv2", "conv3", "conv4", "conv5"),
+        layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
         train_from="conv2",
     ),
     "vgg16": TrunkSpec(
         _vgg16,
-        _vgg16_weights,
+        _torchvision("VGG16"),
+        _of_features,
         depth=512,
-        convolutions=tuple(
+        layers=tuple(
             f"conv{block}_{layer}"
             for block, (layers, _) in enumerate(VGG16_BLOCKS, start=1)
             for layer in range(1, layers + 1)
         ),
         train_from="conv5_1",
+    ),
+    "resnet18": TrunkSpec(
+        resnet18,
+        _torchvision("ResNet18"),
+        partial(folded, RESNET18_BLOCKS),
+        depth=256,
+        layers=layer_names(RESNET18_BLOCKS),
+        train_from="conv4_1",
+    ),
+    "resnet50": TrunkSpec(
+        resnet50,
+        _torchvision("ResNet50"),
+        partial(folded, RESNET50_BLOCKS),
+        depth=1024,
+        layers=layer_names(RESNET50_BLOCKS),
+        train_from="conv4_1",
     ),
 }
 
@@ -103,7 +129,7 @@ def build_trunk(name: str) -> nn.Sequential:
     """Return the cropped trunk with random weights.
 
     Shape:
-        - Input: (B, 3, H, W), normalised RGB, H and W of at least 62 (alexnet) or 16 (vgg16).
+        - Input: (B, 3, H, W), normalised RGB, H and W of at least 62 (alexnet) or 16 (the others).
         - Output: (B, D, H / 16, W / 16), about.
     """
     return trunk_spec(name).build()
@@ -115,17 +141,16 @@ def layer_index(trunk: nn.Sequential, name: str, layer: str) -> int:
     Args:
         trunk: of `build_trunk(name)`.
         name: of the trunk.
-        layer: "conv1_1" ... "conv5_3" (vgg16), "conv1" ... "conv5" (alexnet), or "pooling", what follows.
+        layer: "conv1_1" ... "conv5_3" (vgg16), "conv1" ... "conv5" (alexnet), "conv1", "conv2_1" ... (resnet,
+            a block each), or "pooling", what follows.
     """
-    convolutions = trunk_spec(name).convolutions
+    layers = trunk_spec(name).layers
     if layer == "pooling":
         return len(trunk)
-    if layer not in convolutions:
-        raise InputError(
-            f"trunk '{name}' has no layer '{layer}': expected {', '.join(convolutions)} or pooling"
-        )
-    numbers = [number for number, module in enumerate(trunk) if isinstance(module, nn.Conv2d)]
-    return numbers[convolutions.index(layer)]
+    if layer not in layers:
+        raise InputError(f"trunk '{name}' has no layer '{layer}': expected {', '.join(layers)} or pooling")
+    numbers = [number for number, module in enumerate(trunk) if any(True for _ in module.parameters())]
+    return numbers[layers.index(layer)]
 
 
 def load_imagenet_weights(trunk: nn.Sequential, name: str, file: Path | None = None) -> None:
@@ -134,25 +159,26 @@ def load_imagenet_weights(trunk: nn.Sequential, name: str, file: Path | None = N
     Args:
         trunk: of `build_trunk(name)`.
         name: of the trunk.
-        file: a safetensors file or state dict with torchvision's names ("features.0.weight", ...);
+        file: a safetensors file or state dict with torchvision's names ("features.0.weight", "conv1.weight");
             without it, torchvision's cache or download.
     """
     state = _read_state(file) if file else _fetch_state(name)
-    prefix = "features."
-    own = {key: state.get(prefix + key, state.get(key)) for key in trunk.state_dict()}
-    missing = [prefix + key for key, value in own.items() if not isinstance(value, Tensor)]
-    if missing:
-        raise InputError(
-            f"{file}: no {missing[0]} for trunk '{name}': expected the weights of torchvision's {name}"
-        )
-    tensors = {key: value.float() for key, value in own.items() if isinstance(value, Tensor)}
+    tensors = {key: value.float() for key, value in state.items() if isinstance(value, Tensor)}
+    expected = f"expected the weights of torchvision's {name}"
+    own: dict[str, Tensor] = {}
     for key, value in trunk.state_dict().items():
-        if tensors[key].shape != value.shape:
+        try:
+            own[key] = trunk_spec(name).tensor(tensors, key)
+        except KeyError as error:
+            raise InputError(f"{file}: no {error.args[0]} for trunk '{name}': {expected}") from error
+        except RuntimeError as error:  # of another network, whose tensors do not go together
+            raise InputError(f"{file}: not of trunk '{name}' ({first_line(error)}): {expected}") from error
+        if own[key].shape != value.shape:
             raise InputError(
-                f"{file}: {prefix + key} is {tuple(tensors[key].shape)}, trunk '{name}' has "
-                f"{tuple(value.shape)}: expected the weights of torchvision's {name}"
+                f"{file}: {key} is {tuple(own[key].shape)}, trunk '{name}' has {tuple(value.shape)}: "
+                f"{expected}"
             )
-    trunk.load_state_dict(tensors)
+    trunk.load_state_dict(own)
 
 
 def _read_state(file: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from test.small_world import picture
-from vpr_ros.pixels import compress
+from vpr_ros.images.pixels import compress
 
 #: sensor_msgs/image_encodings of Jazzy, which later ones only add to.
 COLOURS = (

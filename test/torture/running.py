@@ -20,8 +20,8 @@ from sensor_msgs.msg import Image as ImageMessage
 from test.ros_graph import TIMEOUT, Peer
 from test.torture.hostile import Header, good
 from test.torture.watched import Watched
-from vpr_ros.health import FATES
 from vpr_ros.messages import points_from_cloud, stamp_to_ns
+from vpr_ros.nodes.health import FATES
 
 RELIABLE = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 #: Seconds within which a good image is sent once more, where no answer came: it may have been superseded.

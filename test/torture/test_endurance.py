@@ -13,7 +13,7 @@ from test.small_world import picture
 from test.torture.hostile import Header, good
 from test.torture.running import running_node
 from test.torture.watched import Watched
-from vpr_ros.camera_image import CameraImage
+from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Settings, open_localiser
 
 #: Of the images, pixels; one after the other.

@@ -16,8 +16,8 @@ from sensor_msgs.msg import Image as ImageMessage
 from test.torture.hostile import COLOURS, GARBAGE, NUMBERS, SIDES, RawImage, bombs, hostile
 from test.torture.watched import peak_after_reset
 from vpr_ros.errors import InputError
+from vpr_ros.images.pixels import MAX_PIXELS, image_from_compressed, image_from_raw
 from vpr_ros.messages import image_from_compressed_message, image_from_message
-from vpr_ros.pixels import MAX_PIXELS, image_from_compressed, image_from_raw
 
 #: Bytes above what the process held that a message may take: the largest image allowed, decoded and as RGB.
 PEAK = 2 * 3 * MAX_PIXELS + (64 << 20)

@@ -1,0 +1,1 @@
+"""What data is found, and what is wrong with it."""

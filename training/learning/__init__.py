@@ -1,0 +1,1 @@
+"""A network, its tuples and a run that trains it."""

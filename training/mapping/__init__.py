@@ -1,0 +1,1 @@
+"""Maps by several processes, and of one drive more."""

@@ -1,0 +1,1 @@
+"""What maps and queries cost, and what they find."""

@@ -1,0 +1,1 @@
+"""Recorded drives in and out."""

@@ -1,0 +1,1 @@
+"""What encoders are made of, and their weights file."""

@@ -1,0 +1,1 @@
+"""Pixels of cameras and of image files."""

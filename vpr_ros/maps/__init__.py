@@ -1,0 +1,1 @@
+"""What a map is made of, and its life."""

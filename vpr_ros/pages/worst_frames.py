@@ -1,0 +1,101 @@
+"""The frames of a drive that are most worth a look: what was seen, what was retrieved, what was there."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vpr_ros.errors import InputError
+from vpr_ros.geodesy import to_enu
+from vpr_ros.geotagged import GeotaggedImages, Image
+from vpr_ros.place_map import PlaceMap
+from vpr_ros.replays.frame_arrays import FrameArrays
+
+#: Frames shown, and seconds apart, so that they are not ten views of one mistake.
+SHOWN, APART_S = 10, 2.0
+#: Pixels within which a picture is shown, and its JPEG quality.
+WIDTH, HEIGHT, QUALITY = 320, 240, 70
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frame beside the map.
+
+    Attributes:
+        frame: its number in the `FrameArrays`.
+        row: of the drive's table.
+        retrieved: the place that the best hypothesis stands on.
+        nearest: the place of the map nearest to the truth.
+        nearest_m: metres to it.
+        pictures: query, retrieved and nearest place, as data: URIs.
+    """
+
+    frame: int
+    row: int
+    retrieved: int
+    nearest: int
+    nearest_m: float
+    pictures: tuple[str, str, str]
+
+
+def worst(frames: FrameArrays, count: int = SHOWN, apart: float = APART_S) -> list[int]:
+    """Return the numbers of the worst frames with an answer and a truth, the worst first.
+
+    Wrong fixes come first, then frames that the map knows, then those beyond it; each by error. Frames less
+    than `apart` seconds from a worse one are left out, unless there are too few others.
+    """
+    judged = np.flatnonzero(frames.answered & ~np.isnan(frames.error))
+    wrong = frames.accepted & ~frames.right
+    rank = np.where(wrong, 0, np.where(frames.mapped, 1, 2))
+    order = judged[np.lexsort((-frames.error[judged], rank[judged]))].tolist()
+    chosen: list[int] = []
+    for frame in order:
+        if len(chosen) == count:
+            break
+        if all(abs(frames.seconds[frame] - frames.seconds[other]) >= apart for other in chosen):
+            chosen.append(frame)
+    left = [frame for frame in order if frame not in set(chosen)]
+    chosen += left[: count - len(chosen)]
+    return [frame for frame in order if frame in set(chosen)]
+
+
+def look(frames: FrameArrays, frame: int, images: GeotaggedImages, place_map: PlaceMap) -> Look:
+    """Return a frame beside the map; what does not decode is a grey picture."""
+    answer = frames.answers[frame]
+    truth = to_enu(answer.true_latitude, answer.true_longitude, np.nan, place_map.datum)[:2]
+    nearest_m, nearest = place_map.ground.query(truth)
+    retrieved = answer.places[0] if answer.places else -1
+    return Look(
+        frame,
+        answer.row,
+        retrieved,
+        int(nearest),
+        float(nearest_m),
+        (
+            picture(lambda: images.read(answer.row)),
+            picture(lambda: place_map.image(retrieved)),
+            picture(lambda: place_map.image(int(nearest))),
+        ),
+    )
+
+
+def picture(read: Callable[[], Image | None]) -> str:
+    """Return an image as the data: URI of a small JPEG; grey where there is none, or it does not decode."""
+    try:
+        image = read()
+    except (InputError, OSError):
+        image = None
+    if image is None or not image.size:
+        image = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    height, width = image.shape[:2]
+    scale = min(WIDTH / width, HEIGHT / height, 1.0)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    )
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

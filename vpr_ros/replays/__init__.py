@@ -1,0 +1,1 @@
+"""A drive through the chain or the node, and what came of it."""

@@ -1,0 +1,38 @@
+"""A thread that handles the latest of what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Thread
+from typing import Generic, TypeVar
+
+from vpr_ros.threads.latest import Latest
+
+Item = TypeVar("Item")
+
+#: Seconds after which a thread that does not come back is left alone.
+PATIENCE = 5.0
+
+
+class Worker(Generic[Item]):
+    """Works from the start until it is stopped; `handle` must see to its own errors."""
+
+    def __init__(self, name: str, handle: Callable[[Item], None]) -> None:
+        self._handle = handle
+        self._items: Latest[Item] = Latest()
+        self._thread = Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item) -> bool:
+        """Leave an item; tell whether it replaced one that was not begun."""
+        return self._items.put(item)
+
+    def stop(self) -> bool:
+        """Let it finish the item at hand; tell whether one was left that was not begun."""
+        left = self._items.close()
+        self._thread.join(PATIENCE)
+        return left
+
+    def _work(self) -> None:
+        while (item := self._items.take()) is not None:
+            self._handle(item)
