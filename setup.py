@@ -24,7 +24,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", [str(file) for file in Path("launch").glob("*.launch.py")]),
-        (f"share/{NAME}/config", [str(file) for file in Path("config").glob("*.*ml")]),
+        (f"share/{NAME}/config", [str(file) for file in Path("config").iterdir()]),
         # where `ros2 run` and launch look; pip puts console scripts into bin/ alone
         (f"lib/{NAME}", ["resource/vpr_localiser", "resource/replay"]),
     ],
