@@ -5,13 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test torture lint bench model clean
+.PHONY: help demo test torture lint docs bench model clean
 
 help:
 	@echo 'make demo   drive through a small town twice, find the second drive on a map of the first'
 	@echo 'make test   run the tests'
 	@echo 'make torture  hurt node and maps: hostile messages, endurance, map swaps, kills; minutes'
 	@echo 'make lint   ruff and mypy'
+	@echo 'make docs   write docs/parameters.md and config/localise.yaml again, from the code'
 	@echo 'make bench  time training, mining, building maps, answering, and the node over DDS, beside the usual way'
 	@echo 'make model  make the default model again, from the photographs in SHARED and another town'
 	@echo 'make clean  remove the environment and what the demo wrote'
@@ -43,6 +44,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)
+	@$(BIN)/python -m vpr_ros.nodes.interface_page
 
 BENCH ?= --trunk alexnet --height 120 --width 160 --images 48
 bench: $(READY)

@@ -18,13 +18,13 @@ setup(
     python_requires=">=3.10",
     install_requires=["setuptools"],
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["models/*.safetensors", "pages/templates/*.html.j2"]},
+    package_data={NAME: ["models/*.safetensors", "pages/templates/*.html.j2", "pages/templates/*.js"]},
     package_dir={"": "."},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", [str(file) for file in Path("launch").glob("*.launch.py")]),
-        (f"share/{NAME}/config", [str(file) for file in Path("config").glob("*.*ml")]),
+        (f"share/{NAME}/config", [str(file) for file in Path("config").iterdir()]),
         # where `ros2 run` and launch look; pip puts console scripts into bin/ alone
         (f"lib/{NAME}", ["resource/vpr_localiser", "resource/replay"]),
     ],

@@ -1,6 +1,7 @@
 """Start the localiser: `ros2 launch vpr_ros localise.launch.py map:=/path/to/map image:=/camera/image`."""
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -12,6 +13,7 @@ from launch import LaunchContext, LaunchDescription
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments; the node is put together once they are known."""
     parameters = PathJoinSubstitution([FindPackageShare("vpr_ros"), "config", "localise.yaml"])
+    view = PathJoinSubstitution([FindPackageShare("vpr_ros"), "config", "vpr_ros.rviz"])
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -63,9 +65,21 @@ def generate_launch_description() -> LaunchDescription:
                 "needs the same, by config/fastdds_shared_memory.xml",
             ),
             DeclareLaunchArgument(
+                "rviz",
+                default_value="false",
+                choices=["true", "false"],
+                description="true: show it in RViz, where that is installed; for a node without a namespace",
+            ),
+            DeclareLaunchArgument(
                 "log_level", default_value="info", description="debug, info, warn or error"
             ),
             OpaqueFunction(function=_node),
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                arguments=["-d", view],
+                condition=IfCondition(LaunchConfiguration("rviz")),
+            ),
         ]
     )
 

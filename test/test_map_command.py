@@ -11,6 +11,7 @@ import pytest
 
 from test.as_command import check_refusal, script
 from test.conftest import texture, write_image_folder
+from test.html_page import Page
 from test.small_maps import in_a_row, rows_at, some_map
 from training import map as command
 from training.build_map import build_map
@@ -360,3 +361,28 @@ def test_help(ask):
     status, _, errors = ask("nonsense")
     assert status == 2
     assert "nonsense" in errors
+
+
+# --- to look at
+
+
+def test_a_page_of_a_map(ask, city):
+    status, output, _ = ask("page city --out look/city.html --pictures 7")
+    assert status == 0
+    # the bytes that stand for pictures here are none
+    assert output.startswith("look/city.html: 50 of 50 places, 0 pictures, 0 gaps, 0.")
+    text = Page(city.parent / "look" / "city.html").text
+    assert "Map city" in text
+    assert "monday back" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--pictures=-1", ["--pictures -1", "0 or more"]),
+        ("--gap 1", ["--gap 1", "such as 5"]),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused(ask, city, words, told):
+    check_refusal(*ask(f"page city {words}"), *told)
+    assert not (city.parent / "map.html").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from vpr_ros.hypotheses import Belief
 from vpr_ros.images.pixels import compress
 from vpr_ros.messages import points_from_cloud, stamp_to_ns
 from vpr_ros.node_process import NodeProcess, node_process
+from vpr_ros.nodes import topics
 from vpr_ros.nodes.parameters import Parameters
 from vpr_ros.place_map import open_map
 from vpr_ros.sequence_filter import FORGET, Dynamics
@@ -341,6 +343,14 @@ def test_diagnostics_say_what_is_accepted_on_a_calibrated_map(world: World) -> N
     assert "calibrat" not in world.peer.kept("/diagnostics")[-1].status[0].message
 
 
+def test_diagnostics_have_the_keys_that_troubleshooting_names(world: World) -> None:
+    world.answer("hypotheses", world.send(raw(picture(1))))
+    page = (Path(__file__).parents[1] / "docs" / "troubleshooting.md").read_text()
+    keys = re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE)
+    assert len(keys) > 10
+    assert set(keys) <= set(world.until_counted("answered", 1))
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -420,6 +430,25 @@ def test_localise_sends_the_last_accepted_pose_as_initial_pose(world: World) -> 
         return world.peer.kept("/initialpose")
 
     assert world.peer.until(initial_pose, "no initial pose")[0].header.frame_id == "map"
+
+
+def test_its_topics_and_services_are_those_of_the_tables(world: World) -> None:
+    graph, (namespace, name) = world.peer.node, NODE[1:].split("/")
+    whose = (name, f"/{namespace}")
+    remapped = {"image": "/camera/image_raw", "odometry": "/odom", "prior": "/gps/fix"}
+    published = {each.name.replace("~", NODE): [each.type_name] for each in topics.PUBLISHED}
+    heard = {remapped[each.name]: [each.type_name] for each in topics.SUBSCRIBED if each.name in remapped}
+    services = {each.name.replace("~", NODE): [topics.type_name(each.kind)] for each in topics.SERVICES}
+    of_every_node = {"/rosout", "/parameter_events", f"{NODE}/transition_event"}
+
+    there = dict(graph.get_publisher_names_and_types_by_node(*whose))
+    assert {topic: kind for topic, kind in there.items() if topic not in of_every_node} == published
+    assert dict(graph.get_subscriber_names_and_types_by_node(*whose)) == heard
+    assert services.items() <= dict(graph.get_service_names_and_types_by_node(*whose)).items()
+    for each in topics.PUBLISHED:
+        topic = each.name.replace("~", NODE)
+        ours = [info for info in graph.get_publishers_info_by_topic(topic) if info.node_name == name]
+        assert [info.qos_profile.reliability for info in ours] == [each.qos.reliability]
 
 
 def test_every_parameter_is_described_and_numbers_have_a_range(world: World) -> None:

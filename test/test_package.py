@@ -9,14 +9,10 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import yaml
-
-from vpr_ros.nodes.parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,6 +48,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[zipfile.ZipInfo]:
         "share/vpr_ros/config/localise.yaml",
         "share/vpr_ros/config/fastdds_shared_memory.xml",
         "share/vpr_ros/config/fastdds_udp.xml",
+        "share/vpr_ros/config/foxglove.json",
+        "share/vpr_ros/config/vpr_ros.rviz",
         "lib/vpr_ros/vpr_localiser",
         "lib/vpr_ros/replay",
     ],
@@ -93,21 +91,13 @@ def test_package_xml_is_of_format_3_and_names_what_the_code_imports() -> None:
     assert {"diagnostic_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs_py"} <= named
 
 
-def test_the_parameter_file_holds_every_parameter_at_its_default() -> None:
-    said = yaml.safe_load((ROOT / "config" / "localise.yaml").read_text())["/**"]["ros__parameters"]
-    assert said == {
-        each.name: list(each.default) if isinstance(each.default, tuple) else each.default
-        for each in fields(Parameters)
-    }
-
-
 #: The floor of each room and folder of vpr_ros; everything else is on the second.
 FLOORS = {
     **dict.fromkeys(("errors", "command", "version", "files", "threads"), 0),
     **dict.fromkeys(("encoder", "encoders", "netvlad", "trunks", "geodesy", "metrics"), 1),
     **dict.fromkeys(("messages", "bench_localise"), 3),
     **dict.fromkeys(("node", "nodes", "node_process", "replay", "bench_node"), 4),
-    **dict.fromkeys(("replays/through_node", "replays/player", "benches/traffic"), 4),
+    **dict.fromkeys(("replays/through_node", "replays/player", "replays/recorder", "benches/traffic"), 4),
 }
 #: Of the top floor's folder, what a node without ROS would need as well.
 WITHOUT_ROS = {f"nodes/{name}" for name in ("health", "map_root", "silent_loss", "stamps", "watchdog")}
@@ -159,7 +149,7 @@ def test_the_ros_client_library_is_on_the_top_floor_alone() -> None:
         (
             "localise.launch.py",
             "map weights image compressed odometry prior namespace params_file use_sim_time autostart "
-            "large_images log_level",
+            "large_images rviz log_level",
         ),
         (
             "replay.launch.py",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nav_msgs.msg import Odometry
+from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
@@ -93,6 +94,31 @@ def test_a_bag_through_a_node_and_direct_are_the_same(world: dict[str, Path], tm
             assert [one.accepted for one in through] == [other.accepted for other in direct]
     assert all(0 < one.latency < 5 for one in through if one.answered)
     assert "ready" in (tmp_path / "node" / "node.log").read_text()
+
+
+def test_what_the_node_publishes_is_recorded(world: dict[str, Path], tmp_path: Path) -> None:
+    drive = write_drive(tmp_path / "drive", period=SECOND // 2)
+    figures = run_replay(world, drive, tmp_path / "out", through_node=True, record=True)
+
+    stamps = [answer.stamp for answer in read_answers(tmp_path / "out" / "answers.csv")]
+    with AnyReader([tmp_path / "out" / "node_output.mcap"]) as reader:
+        heard: dict[str, list[int]] = {each.topic: [] for each in reader.connections}
+        for connection, time, data in reader.messages():
+            message = reader.deserialize(data, connection.msgtype)
+            assert stamp_to_ns(message.header.stamp) == time
+            heard[connection.topic].append(time)
+    # those of the rehearsal are not in it; the first may have gone before the recorder was known
+    for topic in ("hypotheses", "single/hypotheses", "hypothesis_poses", "match/compressed"):
+        times = heard[f"/vpr_localiser/{topic}"]
+        assert len(times) >= len(stamps) - 1
+        assert times == stamps[-len(times) :]
+    assert abs(len(heard["/vpr_localiser/fix"]) - figures["accepted"]["count"]) <= 1
+    assert heard["/diagnostics"]
+
+
+def test_what_another_node_publishes_is_not_recorded(world: dict[str, Path], tmp_path: Path) -> None:
+    with input_error("--record goes with --through-node", "ros2 bag record"):
+        run_replay(world, tmp_path / "drive", tmp_path / "out", node=RUNNING, record=True)
 
 
 def test_a_hole_in_the_recording_is_not_waited_out(world: dict[str, Path], tmp_path: Path) -> None:

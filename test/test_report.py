@@ -20,9 +20,10 @@ from vpr_ros.geotagged import GeotaggedImages, make_rows
 from vpr_ros.images.pixels import compress
 from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.pages.drive_picture import draw_drive
+from vpr_ros.pages.inline_picture import HEIGHT, WIDTH, picture
 from vpr_ros.pages.page import write_page
 from vpr_ros.pages.report_tables import reasons, tiles
-from vpr_ros.pages.worst_frames import HEIGHT, WIDTH, look, picture, worst
+from vpr_ros.pages.worst_frames import look, worst
 from vpr_ros.pages.worst_heat import worst_heat
 from vpr_ros.place_map import open_map
 from vpr_ros.replays.drive_metrics import summarise

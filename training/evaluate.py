@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from training.measuring.counted import Counted
 from training.measuring.query_cost import TIMED_IMAGES, bytes_a_place, encoding_ms, search_ms
-from training.measuring.retrieval import retrieve
+from training.measuring.retrieval import Found, retrieve
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, within_radius
 from vpr_ros.metrics import has_positive, recall_at
 from vpr_ros.open_engine import AnyEngine, open_engine
+from vpr_ros.pages.gallery import Matching, write_gallery
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.sources import read_sources
 
@@ -61,6 +62,8 @@ def evaluate(
     views: int = 1,
     other_times: bool = False,
     json: Path | None = None,
+    gallery: Path | None = None,
+    gallery_queries: int = 60,
     device: str = "auto",
 ) -> list[dict[str, Any]]:
     """Measure how often a place within the radius is among the first N retrieved; of several maps in a table.
@@ -83,6 +86,8 @@ def evaluate(
         views: Views of a panorama on the map, all at one position: only the best counts. 12 of Tokyo 24/7.
         other_times: Leave out places with the query's time stamp. Of Tokyo Time Machine.
         json: Write the figures to this file, a list with an entry for each map.
+        gallery: Write a page of queries with what they retrieved first to this file; of one map.
+        gallery_queries: Queries on it at most.
         device: auto, cuda or cpu.
     """
     if not radius > 0:
@@ -90,6 +95,10 @@ def evaluate(
     if views < 1:
         raise InputError(f"--views {views}: expected at least 1")
     maps, files = [map] if isinstance(map, Path) else map, [weights] if isinstance(weights, Path) else weights
+    if gallery_queries < 1:
+        raise InputError(f"--gallery-queries {gallery_queries}: expected at least 1")
+    if gallery is not None and len(maps) > 1:
+        raise InputError(f"--gallery {gallery}: expected one --map, whose places it shows")
     if len(files) == 1:
         files = files * len(maps)
     if not maps or len(files) != len(maps):
@@ -109,29 +118,34 @@ def evaluate(
         cases.append(
             Case(name, file, place_map, Counted(place_map.places, max(NS), views, other_times), positives)
         )
-    measured: dict[Case, dict[str, Any]] = {}
+    measured: dict[Case, tuple[dict[str, Any], Found]] = {}
     for file, engine in engines.items():
         measured |= _measure(engine, [case for case in cases if case.weights == file], queries)
-    figures = [{**measured[case], "radius": radius} for case in cases]
+    figures = [{**measured[case][0], "radius": radius} for case in cases]
     print("\n".join(_lines(figures[0])) if len(figures) == 1 else table(figures))
     if json is not None:
         json.write_text(dumps(figures, indent=1))
+    if gallery is not None:
+        (case,) = cases
+        matching = Matching(queries, *measured[case][1], case.positives, radius)
+        title = f"Queries on map {case.name.resolve().name}"
+        written = write_gallery(gallery, matching, case.place_map, title, gallery_queries)
+        print(f"{gallery}: {written} queries")
     return figures
 
 
 def _measure(
     engine: AnyEngine, cases: Sequence[Case], queries: GeotaggedImages
-) -> dict[Case, dict[str, Any]]:
-    """Encode the queries once and search for them in each map; return the figures."""
-    retrieved = retrieve(engine, [(case.place_map, case.counted) for case in cases], queries)
-    images = [queries.read(row) for row in retrieved.encoded[:TIMED_IMAGES]]
+) -> dict[Case, tuple[dict[str, Any], Found]]:
+    """Encode the queries once and search for them in each map; return the figures, and what was found."""
+    found, encoded, asked = retrieve(engine, [(case.place_map, case.counted) for case in cases], queries)
+    images = [queries.read(row) for row in encoded[:TIMED_IMAGES]]
     milliseconds = encoding_ms(engine, images) if images else None
-    asked = retrieved.descriptors
-    return {
-        case: _figures(case, places)
-        | {"encode_ms": milliseconds, "search_ms": search_ms(case.place_map, asked) if images else None}
-        for case, places in zip(cases, retrieved.places, strict=True)
-    }
+    measured = {}
+    for case, answers in zip(cases, found, strict=True):
+        cost = {"encode_ms": milliseconds, "search_ms": search_ms(case.place_map, asked) if images else None}
+        measured[case] = _figures(case, answers.places) | cost, answers
+    return measured
 
 
 def _figures(case: Case, retrieved: Sequence[NDArray[np.int64]]) -> dict[str, Any]:

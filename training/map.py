@@ -24,6 +24,7 @@ from vpr_ros.maps.redundant import repeated, spaced
 from vpr_ros.maps.sessions import sessions_of
 from vpr_ros.maps.verify import open_whole, wrong_with
 from vpr_ros.maps.writer import check_replaceable
+from vpr_ros.pages.map_page import write_map_page
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.sources import read_sources
 
@@ -202,6 +203,25 @@ def export(map: Path, geojson: Path | None = None, pictures: Path | None = None)
         print(f"{geojson}: {len(place_map)} places")
 
 
+def page(map: Path, out: Path = Path("map.html"), pictures: int = 500, gap: float = 5.0) -> None:  # noqa: A002
+    """Write a page of a map: places from above, gaps, density, what positions are worth, pictures to click.
+
+    Args:
+        map: Folder of the map.
+        out: The page, one HTML file that needs no network.
+        pictures: On the page at most, evenly chosen along the drives.
+        gap: A step so many times longer than the median one of its drive, and 10 m at least, is a gap.
+    """
+    if pictures < 0:
+        raise InputError(f"--pictures {pictures}: expected 0 or more")
+    if not 1 < gap < math.inf:
+        raise InputError(f"--gap {gap:g}: expected more than 1 times the median step, such as 5")
+    place_map = open_map(map)
+    on = write_map_page(out, place_map, map.resolve().name, pictures, gap)
+    what = f"{on.drawn} of {len(place_map)} places, {on.pictures} pictures, {on.gaps} gaps"
+    print(f"{out}: {what}, {out.stat().st_size / 1e6:.1f} MB")
+
+
 def _keep(map: Path, out: Path, chosen: Callable[[PlaceMap], NDArray[np.bool_]], what: str) -> None:  # noqa: A002
     """Write the places of a map that are chosen; where none is, say what none of them does."""
     check_replaceable(out)
@@ -250,6 +270,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
     thin: ("map",),
     drop: ("map",),
     export: ("map",),
+    page: ("map",),
 }
 
 if __name__ == "__main__":

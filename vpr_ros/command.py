@@ -175,5 +175,5 @@ def _with_values(arguments: list[str], flags: set[str]) -> list[str]:
 def _fail(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         error = OSError(f"{error.filename}: {error.strerror}")  # without the number
-    print(f"error: {error}", file=sys.stderr)
+    sys.stderr.write(f"error: {error}\n")  # at once: other processes write there, too
     return 2

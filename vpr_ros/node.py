@@ -27,8 +27,11 @@ from vpr_ros.nodes.outputs import Outputs
 from vpr_ros.nodes.parameters import NodeParameters
 from vpr_ros.nodes.silent_loss import CURE
 from vpr_ros.nodes.status import node_status
+from vpr_ros.nodes.topics import DIAGNOSTICS, LOAD_MAP, LOCALISE
 
 NAME = "vpr_localiser"
+#: Of what it says of itself on /diagnostics.
+STATUS = f"{NAME}: localisation"
 #: Seconds between two messages on /diagnostics.
 DIAGNOSTICS_PERIOD = 1.0
 
@@ -52,11 +55,11 @@ class LocaliserNode(ManagedNode):
         self._outputs: Outputs | None = None
         self._active: Active | None = None
         self._loading = self._told_of_silence = self._told_of_loss = False
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_service(Trigger, "~/localise", self._on_localise)
+        self._diagnostics = DIAGNOSTICS.publisher(self)
+        self.create_service(LOCALISE.kind, LOCALISE.name, self._on_localise)
         # in a group of its own: everything else goes on while a map is loaded
         own_group = ReentrantCallbackGroup()
-        self.create_service(Trigger, "~/load_map", self._on_load_map, callback_group=own_group)
+        self.create_service(LOAD_MAP.kind, LOAD_MAP.name, self._on_load_map, callback_group=own_group)
         # by which the other threads wake the executor
         self._alarm = self.create_guard_condition(self._on_alarm)
         # a steady clock: diagnostics go on while simulated time stands still
@@ -220,7 +223,7 @@ class LocaliserNode(ManagedNode):
         status = node_status(
             self.state, self._error, self._live, silence, refused_prior, self._health, new, now - then
         )
-        status.name, status.hardware_id = f"{NAME}: localisation", self.get_fully_qualified_name()
+        status.name, status.hardware_id = STATUS, self.get_fully_qualified_name()
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -52,6 +52,7 @@ def replay(
     kidnap: float = 0.0,
     heat: bool = False,
     through_node: bool = False,
+    record: bool = False,
     node: str | None = None,
     to_topic: str = "image",
     rate: float = 1.0,
@@ -82,6 +83,7 @@ def replay(
             another order. 0 for never.
         heat: Show in the report which parts of the worst frames made them look like the retrieved place.
         through_node: Send the drive over DDS to a node started for it, as a camera would send it.
+        record: With --through-node: write what the node publishes to node_output.mcap, for Foxglove.
         node: Send it to this node, which runs already, such as /vpr_localiser.
         to_topic: Image topic that this node listens to; compressed images go to TOPIC/compressed.
         rate: Through a node: times as fast as it was recorded.
@@ -101,6 +103,7 @@ def replay(
     engine = open_engine(weights, device) if heat else None
     place_map = open_map(map, engine.fingerprint if engine else None)
     calibration = read_calibration(place_map)
+    bag = _node_output(out, record, through_node)
     recording = open_recording(
         data, session, rows, image_topic, fix_topic, frame_rate, truth, odometry_topic, max_fix_gap
     )
@@ -124,7 +127,13 @@ def replay(
             files = {"map": map.resolve(), "weights": weights.resolve()}
             given = {**parameters, **files, "use_odometry": odometry_topic is not None}
             replayed = ros.replay_through_own_node(
-                recording, judge, calibration, given, out / "node.log", rate
+                recording,
+                judge,
+                calibration,
+                given,
+                out / "node.log",
+                rate,
+                bag,
             )
     else:
         localiser = open_localiser(weights, map, device, settings)
@@ -142,6 +151,12 @@ def replay(
     if missed:
         raise SystemExit(1)
     return figures
+
+
+def _node_output(out: Path, record: bool, through_node: bool) -> Path | None:
+    if record and not through_node:
+        raise InputError("--record goes with --through-node; of a node that runs already: ros2 bag record")
+    return out / "node_output.mcap" if record else None
 
 
 def _compare(pair: list[Path], out: Path | None) -> dict[str, Any]:

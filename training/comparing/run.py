@@ -132,9 +132,9 @@ def _measure(
     engine: AnyEngine, place_map: PlaceMap, queries: GeotaggedImages, radius: float
 ) -> dict[str, Any]:
     positives = within_radius(queries.rows, place_map.places, radius)
-    (places,) = retrieve(engine, [(place_map, Counted(place_map.places, max(NS)))], queries).places
+    (found,), _, _ = retrieve(engine, [(place_map, Counted(place_map.places, max(NS)))], queries)
     mapped = np.flatnonzero(has_positive(positives)).tolist()
-    recalls = recall_at([places[row] for row in mapped], [positives[row] for row in mapped], NS)
+    recalls = recall_at([found.places[row] for row in mapped], [positives[row] for row in mapped], NS)
     return {
         "recalls": list(recalls.values()),
         "queries": len(mapped),

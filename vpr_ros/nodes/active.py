@@ -13,7 +13,6 @@ from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import NavSatFix
 
@@ -29,6 +28,7 @@ from vpr_ros.nodes.health import Health
 from vpr_ros.nodes.outputs import Outputs
 from vpr_ros.nodes.parameters import NodeParameters
 from vpr_ros.nodes.stamps import Stamps
+from vpr_ros.nodes.topics import ODOMETRY, PRIOR
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.prior import Prior, prior_for
 from vpr_ros.threads.rate_limit import RateLimit
@@ -106,15 +106,10 @@ class Active:
         now = parameters.now
         self._camera = Camera(node, now.compressed, now.reliability == "reliable", self._on_image)
         self._subscriptions = []
-        # best effort is heard from reliable and best-effort publishers alike
         if now.use_odometry:
-            deep = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-            self._subscriptions.append(
-                node.create_subscription(OdometryMessage, "odometry", self._on_odometry, deep)
-            )
+            self._subscriptions.append(ODOMETRY.subscription(node, self._on_odometry))
         if now.use_prior:
-            latest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-            self._subscriptions.append(node.create_subscription(NavSatFix, "prior", self._on_prior, latest))
+            self._subscriptions.append(PRIOR.subscription(node, self._on_prior))
         backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
         self._jumps = node.get_clock().create_jump_callback(backward, post_callback=self._on_clock_jump)
 

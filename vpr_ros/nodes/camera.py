@@ -8,11 +8,10 @@ from typing import Any
 
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image as ImageMessage
+from rclpy.qos import QoSReliabilityPolicy
 
 from vpr_ros.nodes.silent_loss import CURE, SilentLoss
+from vpr_ros.nodes.topics import COMPRESSED_IMAGE, IMAGE
 from vpr_ros.nodes.watchdog import Publisher, Watchdog, why_silent
 
 
@@ -20,16 +19,13 @@ class Camera:
     """Images, from when the node is activated until it is deactivated."""
 
     def __init__(self, node: Node, compressed: bool, reliable: bool, on_image: Callable[[Any], None]) -> None:
-        policy = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
-        kind, topic = (CompressedImage, "image/compressed") if compressed else (ImageMessage, "image")
+        topic = COMPRESSED_IMAGE if compressed else IMAGE
         self._node = node
-        self._kind = "sensor_msgs/msg/" + ("CompressedImage" if compressed else "Image")
+        self._kind = topic.type_name
         self._raw, self._reliable = not compressed, reliable
         self._watchdog = Watchdog(perf_counter())
         self._loss = SilentLoss()
-        self._subscription = node.create_subscription(
-            kind, topic, on_image, QoSProfile(depth=1, reliability=policy)
-        )
+        self._subscription = topic._replace(best_effort=not reliable).subscription(node, on_image)
 
     def seen(self, received: float, stamp: int, size: int) -> None:
         """Note an image: when it came, seconds; its stamp, nanoseconds; its bytes."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
 from std_msgs.msg import Header
 
 from vpr_ros import messages
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import Hypothesis
 from vpr_ros.localiser import Answer
+from vpr_ros.nodes import topics
 from vpr_ros.nodes.parameters import Parameters
 from vpr_ros.pages.match_picture import side_by_side
 from vpr_ros.place_map import PlaceMap
@@ -21,13 +21,13 @@ class Outputs:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._fix = node.create_publisher(NavSatFix, "~/fix", 10)
-        self._pose = node.create_publisher(PoseWithCovarianceStamped, "~/pose", 10)
-        self._hypotheses = node.create_publisher(PointCloud2, "~/hypotheses", 10)
-        self._single = node.create_publisher(PointCloud2, "~/single/hypotheses", 10)
-        self._poses = node.create_publisher(PoseArray, "~/hypothesis_poses", 10)
-        self._match = node.create_publisher(CompressedImage, "~/match/compressed", 1)
-        self._initial_pose = node.create_publisher(PoseWithCovarianceStamped, "/initialpose", 1)
+        self._fix = topics.FIX.publisher(node)
+        self._pose = topics.POSE.publisher(node)
+        self._hypotheses = topics.HYPOTHESES.publisher(node)
+        self._single = topics.SINGLE.publisher(node)
+        self._poses = topics.POSES.publisher(node)
+        self._match = topics.MATCH.publisher(node)
+        self._initial_pose = topics.INITIAL_POSE.publisher(node)
 
     def publish(
         self, answer: Answer, header: Header, parameters: Parameters, calibrated: bool

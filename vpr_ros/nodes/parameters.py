@@ -19,6 +19,7 @@ from vpr_ros.images.pixels import MAX_PIXELS
 from vpr_ros.localiser import Settings
 from vpr_ros.nodes.map_root import expanded, map_folder
 from vpr_ros.prior import Prior, around
+from vpr_ros.sequence_filter import FORGET
 
 
 def _fixed(
@@ -40,19 +41,25 @@ class Parameters:
     """One field a parameter of the node; what each means is its description."""
 
     map: str = _parameter(
-        "", "Map folder, written by training/build_map.py; a new one is opened by configure and ~/load_map"
+        "",
+        "Map folder, written by training/build_map.py; must be named. A new one is opened by configure and "
+        "by the service ~/load_map",
     )
     map_root: str = _fixed(
         "", "Folder below which map must lie; empty: only the map named at the start may be opened"
     )
     weights: str = _fixed(
-        "", "Weights file, or ONNX model, that the map was built with; empty: the model that ships"
+        "",
+        "Weights file, or ONNX model with its YAML file, that the map was built with; empty: the model that "
+        "ships",
     )
     device: str = _fixed(
         "auto", "Where images are encoded; auto: the GPU where there is one", choices="auto|cuda|cpu"
     )
     bfloat16: bool = _fixed(
-        False, "Encode in bfloat16 on a CPU that has it: in half the time; one image in a hundred differs"
+        False,
+        "Encode in bfloat16 on a CPU that has it: in half the time; of a hundred images one has another best "
+        "place",
     )
     out_of_memory: str = _fixed(
         "cpu",
@@ -63,7 +70,7 @@ class Parameters:
     compressed: bool = _fixed(False, "Subscribe image/compressed (CompressedImage) instead of image (Image)")
     reliability: str = _fixed(
         "best_effort",
-        "Of the image subscription; reliable matches only a reliable camera",
+        "Of the image subscription; best_effort hears every camera, reliable only a reliable one",
         choices="best_effort|reliable",
     )
     max_pixels: int = _parameter(
@@ -74,7 +81,8 @@ class Parameters:
     k: int = _parameter(Settings.k, "Places retrieved for each image", 1, 1000)
     precision: float = _parameter(
         Settings.precision,
-        "Share of the answers published as ~/fix and ~/pose that shall be right, by the map's calibration",
+        "Share of the answers published as ~/fix and ~/pose that shall be right, by the map's calibration "
+        "(training/calibrate.py)",
         0.5,
         0.9999,
     )
@@ -91,11 +99,13 @@ class Parameters:
     use_odometry: bool = _fixed(False, "Subscribe odometry (nav_msgs/Odometry) and let the filter move by it")
     prior: Sequence[float] = _parameter(
         (0.0, 0.0, 0.0),
-        "Latitude and longitude (degrees) of where the robot is, and their standard deviation (metres): only "
-        "places within reach of that are searched; 0, 0, 0: all",
+        "Where the robot is: latitude and longitude in degrees, and their standard deviation in metres; only "
+        "places within reach of that are searched, all where the three are 0. With decimal points",
     )
     use_prior: bool = _fixed(
-        False, "Subscribe prior (sensor_msgs/NavSatFix), which counts before the parameter while it is fresh"
+        False,
+        f"Subscribe prior (sensor_msgs/NavSatFix), which counts before the parameter for {FORGET:g} s after "
+        "its stamp",
     )
     max_rate: float = _parameter(0.0, "Images a second that are answered at most; 0: all", 0.0, 1000.0)
     image_timeout: float = _parameter(

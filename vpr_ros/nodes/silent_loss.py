@@ -16,7 +16,7 @@ WINDOW, ENOUGH, TIMES = 20, 10, 2.5
 #: What to do about it.
 CURE = (
     "Fast DDS drops large best-effort images silently: where these are large, start the camera driver with "
-    "config/fastdds_shared_memory.xml, or take compressed ones (docs/on-my-robot.md)"
+    "config/fastdds_shared_memory.xml, or take compressed ones (docs/troubleshooting.md)"
 )
 
 

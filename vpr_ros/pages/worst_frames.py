@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu
-from vpr_ros.geotagged import GeotaggedImages, Image
+from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.pages.inline_picture import picture
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.replays.frame_arrays import FrameArrays
 
 #: Frames shown, and seconds apart, so that they are not ten views of one mistake.
 SHOWN, APART_S = 10, 2.0
-#: Pixels within which a picture is shown, and its JPEG quality.
-WIDTH, HEIGHT, QUALITY = 320, 240, 70
 
 
 @dataclass(frozen=True)
@@ -81,21 +76,3 @@ def look(frames: FrameArrays, frame: int, images: GeotaggedImages, place_map: Pl
             picture(lambda: place_map.image(int(nearest))),
         ),
     )
-
-
-def picture(read: Callable[[], Image | None]) -> str:
-    """Return an image as the data: URI of a small JPEG; grey where there is none, or it does not decode."""
-    try:
-        image = read()
-    except (InputError, OSError):
-        image = None
-    if image is None or not image.size:
-        image = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
-    height, width = image.shape[:2]
-    scale = min(WIDTH / width, HEIGHT / height, 1.0)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    )
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

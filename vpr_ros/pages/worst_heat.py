@@ -13,8 +13,9 @@ from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.images.small_picture import shrink
 from vpr_ros.open_engine import AnyEngine
 from vpr_ros.pages.heat_overlay import one_scale, overlay
+from vpr_ros.pages.inline_picture import WIDTH, picture
 from vpr_ros.pages.occlusion import heat_of
-from vpr_ros.pages.worst_frames import WIDTH, Look, picture
+from vpr_ros.pages.worst_frames import Look
 from vpr_ros.place_map import PlaceMap
 
 

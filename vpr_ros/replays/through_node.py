@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import rclpy
@@ -18,6 +18,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.node_process import node_process
 from vpr_ros.replays.answers import Judge
 from vpr_ros.replays.player import Player
+from vpr_ros.replays.recorder import recorded
 from vpr_ros.replays.replayed import Replayed
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def replay_through_own_node(
     parameters: Mapping[str, object],
     log: Path,
     rate: float,
+    record: Path | None = None,
 ) -> Replayed:
     """Start a node, send it the recording, stop it.
 
@@ -43,6 +45,7 @@ def replay_through_own_node(
         parameters: of the node, beside those that follow from the recording.
         log: file for what the node says.
         rate: times as fast as it was recorded.
+        record: MCAP file for what the node publishes.
 
     Raises:
         InputError: the node ended; with its last words.
@@ -57,6 +60,7 @@ def replay_through_own_node(
         _private_domain(),
         node_process(parameters, {}, log) as process,
         _player(OWN_NODE, "image", recording.compressed) as player,
+        nullcontext() if record is None else recorded(OWN_NODE, record),
     ):
         player.find(process.check)
         player.play(recording, rate, process.check)
