@@ -62,8 +62,8 @@ def build_map(
         max_fix_gap: Seconds without a fix above which a bag's images are left out.
         geotag_std: Standard deviation of the geotags, metres, each horizontal axis.
         pictures: Keep a small picture of each place, for people to look at.
-        index: flat (exact), ivf, ivfpq, hnsw, a FAISS factory string (docs/maps.md), or auto: flat for a small
-            map, ivfpq for a large one.
+        index: flat (exact), ivf, ivfpq, hnsw, a FAISS factory string (docs/maps.md), or auto: flat for a
+            small map, ivfpq for a large one.
         stored: Descriptors beside the index, for ranking its candidates again: none, float16, int8 or auto.
         rerank: How many candidates are ranked again by the stored descriptors.
         device: auto, cuda or cpu.
