@@ -139,7 +139,7 @@ def write_map(
         fingerprint: of the encoder.
         geotag_std: metres, what is known of the geotags' error.
         datum: origin of the local frame; the first place where none is given.
-        index: auto, flat, ivf, ivfpq, hnsw, or any factory string that `map_index.untrained` takes.
+        index: auto, flat, ivf, ivfpq, hnsw, or any factory string that `maps.index.untrained` takes.
         stored: auto, none, float16 or int8: descriptors that are kept beside the index; by auto, where the
             index does not hold them as they are.
         rerank: candidates that are ranked again by the stored descriptors.
