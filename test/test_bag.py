@@ -199,6 +199,11 @@ def read_everything(bag):
 # --- the table
 
 
+def test_a_folder_may_be_called_like_a_ros_1_bag(tmp_path):
+    folder = write_with_drive_writer(tmp_path / "drive", a_drive(seconds=2)).rename(tmp_path / "drive.bag")
+    assert not BagFile(folder).ros1
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_table_and_pixels(form, tmp_path):
     entries = a_drive(seconds=6)

@@ -2,7 +2,13 @@
 
 import json
 
+from test.error_lines import input_error
 from vpr_ros.bench_localise import bench_localise
+
+
+def test_a_map_knows_the_images(tmp_path):
+    with input_error("--places 2", "at least 16"):
+        bench_localise(dimension=16, height=480, width=500, places=2, images=3, device="cpu")
 
 
 def test_every_stage_is_timed(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The bench of maps: descriptors of photographs and crops, and what is measured of indices over them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,9 +152,11 @@ def test_judging_tells_the_same_place_from_a_near_one(source):
     assert wrong[PHOTOGRAPHS]["lost@1"] == same[PHOTOGRAPHS]["place@1"]
 
 
-def test_indices_are_measured_once(made, source, tmp_path, capsys):
+def test_indices_are_measured_once(made, source, tmp_path, capsys, monkeypatch):
     """Bytes are those of the files, the exact one loses nothing, and what is in the file is not repeated."""
-    options = {"descriptors": source.folder, "json": tmp_path / "map.json", "counts": [300], "device": "cpu"}
+    monkeypatch.chdir(source.folder.parent)  # as the documentation names it: from where it lies
+    named = Path(source.folder.name)
+    options = {"descriptors": named, "json": tmp_path / "map.json", "counts": [300], "device": "cpu"}
     options |= {"dimensions": [16], "picture": tmp_path / "loss.png"}
     bench_map(**options, indices=["flat", "PQ4"], minutes=0)
     assert "0 minutes are over: flat 300 x 16" in capsys.readouterr().out

@@ -382,6 +382,11 @@ def test_heat_of_a_running_nodes_answers_needs_its_weights(
         run_replay(node="/nobody", heat=True, weights=other_weights)
 
 
+def test_a_node_is_either_started_or_runs_already(run_replay: Any) -> None:
+    with input_error("--through-node", "--node /nobody", "one of them"):
+        run_replay(through_node=True, node="/nobody")
+
+
 def test_two_runs_in_one_report(run_replay: Any, command: Any, tmp_path: Path) -> None:
     run_replay("a")
     run_replay("b", filter=False)

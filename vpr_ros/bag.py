@@ -64,7 +64,7 @@ class BagFile:
         self.path = path
         self._readers, self._cut = _open_readers(path)
         weakref.finalize(self, _close, self._readers)
-        self.ros1 = path.suffix == ".bag"
+        self.ros1 = path.suffix == ".bag" and path.is_file()
         self.topics: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         for reader in self._readers:

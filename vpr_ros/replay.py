@@ -103,7 +103,7 @@ def replay(
     engine = open_engine(weights, device) if heat else None
     place_map = open_map(map, engine.fingerprint if engine else None)
     calibration = read_calibration(place_map)
-    bag = _node_output(out, record, through_node)
+    bag = _node_output(out, record, through_node, node)
     recording = open_recording(
         data, session, rows, image_topic, fix_topic, frame_rate, truth, odometry_topic, max_fix_gap
     )
@@ -153,7 +153,9 @@ def replay(
     return figures
 
 
-def _node_output(out: Path, record: bool, through_node: bool) -> Path | None:
+def _node_output(out: Path, record: bool, through_node: bool, node: str | None) -> Path | None:
+    if through_node and node is not None:
+        raise InputError(f"--through-node with --node {node}: expected one of them")
     if record and not through_node:
         raise InputError("--record goes with --through-node; of a node that runs already: ros2 bag record")
     return out / "node_output.mcap" if record else None

@@ -82,9 +82,9 @@ def time_map(
         the system can drop; and for each way the milliseconds of a search.
     """
     request = {
-        "folder": str(folder),
-        "queries": str(queries),
-        "descriptors": str(descriptors),
+        "folder": str(folder.resolve()),
+        "queries": str(queries.resolve()),
+        "descriptors": str(descriptors.resolve()),
         "cores": cores,
     }
     request |= {"ways": [asdict(way) for way in ways], "begun": time.monotonic()}
@@ -92,7 +92,7 @@ def time_map(
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name, json.dumps(request)],
         env=os.environ | threads,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         check=False,
     )

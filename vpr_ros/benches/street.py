@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.engine import Engine
+from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum, to_geodetic
 from vpr_ros.geotagged import Image, Rows, make_rows
 
@@ -19,7 +20,11 @@ def street(engine: Engine, images: list[Image], places: int) -> tuple[NDArray[np
         engine: encodes the images.
         images: RGB, at most as many as places.
         places: N.
+
+    Raises InputError for fewer places than images.
     """
+    if places < len(images):
+        raise InputError(f"--places {places}: expected at least {len(images)}")
     random = np.random.default_rng(0)
     descriptors = random.standard_normal((places, engine.dimension), np.float32)
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)

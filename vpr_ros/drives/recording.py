@@ -130,7 +130,8 @@ def open_recording(
     if source.format != "bag" or source.options:
         if odometry_topic is not None:
             raise InputError(f"{path}: no bag, so there is no odometry on '{odometry_topic}'")
-        return _open_folder(path, session, rows, frame_rate, truth, max_fix_gap)
+        images = read_sources(path, session, rows, image_topic, fix_topic, max_fix_gap)
+        return _open_table(path, images, frame_rate, truth, max_fix_gap)
     if session is not None or rows is not None:
         raise InputError(f"{path}: a bag is replayed whole: --session and --rows are of folders of images")
     path = source.path
@@ -221,10 +222,9 @@ def _stamped(cdr: Callable[[], bytes], stamp: int) -> Callable[[], bytes]:
     return stamped
 
 
-def _open_folder(
-    folder: Path, session: str | None, rows: str | None, frame_rate: float, truth: Path | None, max_gap: float
+def _open_table(
+    folder: Path, images: GeotaggedImages, frame_rate: float, truth: Path | None, max_gap: float
 ) -> Recording:
-    images = read_sources(folder, session, rows)
     stamps = images.rows["stamp"]
     numbers: NDArray[np.intp] = np.arange(len(images))
     if truth is not None:
