@@ -150,6 +150,22 @@ def test_the_config_file_of_the_repository_holds_every_default():
     assert flat(yaml.safe_load((ROOT / "config" / "train.yaml").read_text())) == defaults
 
 
+def test_the_options_for_few_drives(narrow, drives, trunk, tmp_path, caplog):
+    """They are read, and a run without them tells of them."""
+    caplog.set_level(logging.INFO)
+    file, line = ROOT / "config" / "few_drives.yaml", arguments(drives, tmp_path / "run", trunk)
+    finished(*line, "--optimisation.epochs=0")
+    assert [each for each in caplog.messages if "config/few_drives.yaml" in each]
+    caplog.clear()
+    shutil.rmtree(tmp_path / "run")
+    finished("--config", file, *line, "--optimisation.epochs=0")
+    assert not [each for each in caplog.messages if "few_drives" in each]
+    written = flat(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()))
+    given = flat(yaml.safe_load(file.read_text()))
+    assert {name for name in given if written[name] != given[name]} <= {"optimisation.epochs", "patience"}
+    assert given.items() - option_defaults(train).items() == given.items()  # nothing that is so anyway
+
+
 def test_every_option_is_described(call):
     status, output, _ = call(train, "--help")
     assert status == 0
@@ -546,7 +562,7 @@ def test_training_ends_when_nothing_gets_better(narrow, drives, trunk, tmp_path)
     options = {"optimisation__learning_rate": 1e-12, "optimisation__epochs": 9}
     finished(*arguments(drives, tmp_path / "run", trunk, **options, patience=2))
     figures = outcome(tmp_path / "run")[1]
-    assert (len(figures["epochs"]), figures["best"]) == (3, 0)
+    assert (len(figures["epochs"]), figures["best"]) == (3, 2)  # all alike: the last
     # going on with more patience, it does not begin anew
     finished(*arguments(drives, tmp_path / "run", trunk, **options, patience=3), "--resume")
     assert len(outcome(tmp_path / "run")[1]["epochs"]) == 4

@@ -43,6 +43,9 @@ FREE = {
     "optimisation.epochs",
 }
 
+#: Below so many images of several sessions, the paper's options learn little; config/few_drives.yaml more.
+FEW_IMAGES = 5000
+
 
 def train(
     data: Path | list[Path],
@@ -115,6 +118,13 @@ def train(
         validation = read_sources(val, session, None, image_topic, fix_topic, max_fix_gap, spacing)
     else:
         images, validation = _hold_out(images, val_share, max(radii.negative, val_radius))
+    sessions = len(set(images.rows["session"].tolist()))
+    if len(images) < FEW_IMAGES and sessions > 1 and radii.sessions == "any":
+        logger.info(
+            "%d images of %d sessions are few: --config config/few_drives.yaml finds more by night on a map "
+            "by day (docs/results.md)",
+            *(len(images), sessions),
+        )
     flat = _flat(options)
     fixed = {name: flat[name] for name in flat if not {name, name.split(".", maxsplit=1)[0]} & FREE}
     names = ", ".join("/".join(path.resolve().parts[-2:]) for path in _paths(data))

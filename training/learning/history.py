@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -18,13 +19,18 @@ Figures = dict[str, float]
 class History:
     """Entry n holds the figures after n epochs; entry 0 those before training.
 
+    Args:
+        entries: so far.
+        asked: how often a validation image is looked for: what recall is a share of.
+
     Attributes:
         entries: a dict of figures each, with "epoch" and recall@N.
         whitened: the recalls of the best epoch's weights with their whitening, when they are known.
     """
 
-    def __init__(self, entries: list[Figures]) -> None:
+    def __init__(self, entries: list[Figures], asked: int) -> None:
         self.entries = entries
+        self._asked = asked
         self.whitened: Figures | None = None
 
     def add(self, figures: Mapping[str, float]) -> bool:
@@ -33,14 +39,26 @@ class History:
         return self.best == len(self.entries) - 1
 
     @property
-    def best(self) -> int:
+    def highest(self) -> int:
         """The epoch of the highest recall@5; among equals that of the highest recall@1, then @10."""
         ranks = [tuple(entry[f"recall@{n}"] for n in (5, 1, 10)) for entry in self.entries]
         return ranks.index(max(ranks))
 
+    @property
+    def best(self) -> int:
+        """The last epoch whose recall@5 is not told from the highest: within a standard error, or one query.
+
+        With few images nearly all are found from the start: the highest recall is then that of the first
+        epochs by chance, and whoever takes it has not trained.
+        """
+        highest = self.entries[self.highest]["recall@5"]
+        error = max(1.0, math.sqrt(self._asked * highest * (1 - highest))) / self._asked
+        enough = highest - error - 1e-9  # of rounding
+        return max(epoch for epoch, entry in enumerate(self.entries) if entry["recall@5"] >= enough)
+
     def stale(self, patience: int) -> bool:
-        """Return whether the best is that many epochs ago; never, for a patience of 0."""
-        return 0 < patience <= len(self.entries) - 1 - self.best
+        """Return whether the highest is that many epochs ago; never, for a patience of 0."""
+        return 0 < patience <= len(self.entries) - 1 - self.highest
 
     def line(self) -> str:
         """Return the last entry in words."""

@@ -142,10 +142,10 @@ class TrainingRun:
             seed,
             THREADS,
         )
-        self._history = History([])
+        self._history = History([], self._validation.asked)
         if state is not None:
             self._learner.restore(state["learner"])
-            self._history = History(state["history"])
+            self._history = History(state["history"], self._validation.asked)
 
     def train(self, patience: int) -> None:
         """Train until the last epoch, or until none of so many is better than the best before; 0 for all.

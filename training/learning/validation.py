@@ -32,6 +32,7 @@ class Validation:
 
     Attributes:
         queries: numbers of the rows that have a right answer on a map.
+        asked: how often one is looked for: a row once for each map that has its place.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Validation:
             known = {row: places for row, places in right.items() if len(places)}
             self._maps.append((np.flatnonzero(answering), known))
         self.queries: Numbers = np.array(sorted(set().union(*(right for _, right in self._maps))), np.intp)
+        self.asked = sum(len(right) for _, right in self._maps)
         self._count = len(rows)
         if not len(self.queries):
             raise InputError(
