@@ -42,7 +42,9 @@ def replay_direct(recording: Recording, judge: Judge, localiser: Localiser) -> R
             final.append(of_frame[0])
             single += of_frame[1:]
             progress.update()
-    return Replayed(final, single if localiser.filters else None, localiser.threshold)
+    return Replayed(
+        final, single if localiser.filters else None, localiser.filters, localiser.threshold
+    )
 
 
 def _with_motions(recording: Recording) -> Iterator[tuple[Frame, list[OdometryMessage]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ class Replayed:
 
     Attributes:
         final: what the localiser said.
-        single: what it said of each image alone; None where it does not filter over time.
+        single: what it said of each image alone; None where that is the same, or was not told.
+        filtered: whether it took the images before into account.
         threshold: probability above which it accepted its best hypothesis; infinite where never.
     """
 
     final: list[FrameAnswer]
     single: list[FrameAnswer] | None
+    filtered: bool
     threshold: float
 
 
@@ -64,9 +66,9 @@ def write_result(
         engine: for the heat of the worst frames, where the report shall show it.
     """
     write_answers(out / "answers.csv", replayed.final)
-    final, single = Run("filtered", replayed.final, summarise(replayed.final)), None
+    name = "filtered" if replayed.filtered else "each image alone"
+    final, single = Run(name, replayed.final, summarise(replayed.final)), None
     if replayed.single is None:
-        final = replace(final, name="each image alone")
         (out / "single.csv").unlink(missing_ok=True)  # of an earlier replay
     else:
         write_answers(out / "single.csv", replayed.single)
