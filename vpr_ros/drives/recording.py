@@ -29,7 +29,7 @@ from vpr_ros.drives.bag_writer import compressed_image
 from vpr_ros.drives.odometry import Pose
 from vpr_ros.drives.track import geotag
 from vpr_ros.drives.truth import read_truth
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.images.pixels import compress
 from vpr_ros.sources import parse_source, read_sources
@@ -59,6 +59,16 @@ class Frame:
     time: int
     image: Callable[[], Image]
     cdr: Callable[[], bytes]
+
+
+def decoded(frame: Frame) -> Image | str:
+    """Return a frame's (H, W, 3) RGB, or why there is none: nothing about one frame ends a drive."""
+    try:
+        return frame.image()
+    except (InputError, OSError) as error:
+        return first_line(error)
+    except Exception as error:  # a damaged image raises whatever its parser stumbles over
+        return f"{type(error).__name__}: {first_line(error)}"
 
 
 @dataclass(frozen=True)
