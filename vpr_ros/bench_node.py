@@ -37,7 +37,7 @@ from vpr_ros.images.pixels import compress
 from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.messages import stamp_to_ns
 from vpr_ros.metrics import percentiles
-from vpr_ros.node_process import node_process
+from vpr_ros.node_process import node_process, private_domain
 from vpr_ros.nodes.health import FATES
 
 NODE = "/vpr_localiser"
@@ -86,9 +86,6 @@ def bench_node(
     """
     if not (rate > 0 and seconds > 0 and width > 0 and height > 0 and places > 0):
         raise InputError("--rate, --seconds, --width, --height and --places: expected positive numbers")
-    # off the robot's own network, unless the user chose a domain
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     pictures = [_picture(seed, width, height) for seed in range(4)]
     figures: dict[str, Any] = {
         "device": str(choose_device(device)),
@@ -100,7 +97,7 @@ def bench_node(
         "load_before": round(os.getloadavg()[0], 2),
         "forward_ms": _forward_ms(weights, device, pictures[0]),
     }
-    with tempfile.TemporaryDirectory() as folder, _listener() as listener:
+    with private_domain(), tempfile.TemporaryDirectory() as folder, _listener() as listener:
         scratch = Path(folder)
         messages = [_message(picture, compressed) for picture in pictures]
         topic, profile = "/image/compressed" if compressed else "/image", PROFILE if shared_memory else None
