@@ -8,9 +8,10 @@ import pytest
 from test.error_lines import input_error
 from test.small_maps import FINGERPRINT, in_a_row, rows_at, some_map, unit
 from vpr_ros.files.atomic_folder import files_below
+from vpr_ros.files.checksum import sum_of
 from vpr_ros.geotagged import join_rows
 from vpr_ros.maps.edit import check_encoder, keep, merge_sources, sizes_of, whole, without_repeated
-from vpr_ros.maps.manifest import INDEX, MANIFEST, check_files, sum_of
+from vpr_ros.maps.manifest import INDEX, MANIFEST, check_files
 from vpr_ros.maps.pictures import Pictures
 from vpr_ros.maps.source import Joined, MapSource, rows_of
 from vpr_ros.maps.writer import InMemory

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from test.small_maps import in_a_row, rows_at, some_map
 from vpr_ros.errors import InputError
+from vpr_ros.files.checksum import sum_of
 from vpr_ros.geodesy import Datum
 from vpr_ros.maps import manifest as map_manifest
 from vpr_ros.maps.manifest import (
@@ -22,7 +23,6 @@ from vpr_ros.maps.manifest import (
     check_files,
     damaged,
     read_manifest,
-    sum_of,
     write_manifest,
 )
 

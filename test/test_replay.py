@@ -23,11 +23,11 @@ from test.html_page import Page, check_stands_alone
 from test.small_drive import PERIOD, START, TORN, position, write_drive
 from test.small_world import small_map, small_weights
 from vpr_ros import place_map
-from vpr_ros.drives.odometry import Pose
 from vpr_ros.drives.recording import Frame, OdometryMessage, Recording, open_recording
 from vpr_ros.errors import InputError
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Localiser, Settings, open_localiser
+from vpr_ros.odometry import Pose
 from vpr_ros.place_map import open_map
 from vpr_ros.replay import main, replay
 from vpr_ros.replays.answers import FrameAnswer, Judge, read_answers

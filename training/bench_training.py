@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from training.learning.augmentation import Augmentation
 from training.learning.encode import encode_rows
+from training.learning.fabric import start_fabric
 from training.learning.inputs import Budget, Features, Load, Pixels
 from training.learning.learner import Learner
 from training.learning.mining import Mining
 from training.learning.network import Network
 from training.learning.optimisation import Optimisation
-from training.learning.processes import start_fabric
 from training.learning.run import THREADS
 from training.learning.supervision import Radii, Supervision
 from vpr_ros.command import run

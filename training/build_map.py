@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from training.learning.processes import check_processes, is_first_process
-from training.mapping.processes import Share, start_processes, together, torchrun_processes
+from training.learning.fabric import check_processes, is_first_process
+from training.mapping.shared_work import Share, start_processes, together, torchrun_processes
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.engine import choose_device

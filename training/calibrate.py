@@ -19,7 +19,6 @@ from training.learning import calibration_fit as fit
 from training.learning.calibration_fit import TRIALS, Drive
 from vpr_ros.calibration import NEVER, Acceptance, Calibration, write_calibration
 from vpr_ros.command import run
-from vpr_ros.drives.odometry import Odometry
 from vpr_ros.drives.recording import Frame, Recording, decoded, open_recording
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
@@ -27,6 +26,7 @@ from vpr_ros.geodesy import to_enu
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import Belief, Hypothesis, agree
 from vpr_ros.images.camera_image import CameraImage
+from vpr_ros.odometry import Odometry
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.sequence_filter import Dynamics

@@ -21,12 +21,12 @@ from tqdm import tqdm
 from training.comparing.jobs import run_jobs
 from training.comparing.task import match_task
 from training.learning.augmentation import Augmentation
+from training.learning.fabric import start_fabric
 from training.learning.initialise import Whiten
 from training.learning.inputs import Cache
 from training.learning.mining import Mining
 from training.learning.model import Model, trunk_file
 from training.learning.optimisation import Optimisation
-from training.learning.processes import start_fabric
 from training.learning.run import TrainingRun
 from training.learning.run_folder import RunFolder
 from training.learning.split import check_ends, hold_out

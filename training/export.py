@@ -28,9 +28,9 @@ from vpr_ros.engines.exported_model import (
 )
 from vpr_ros.errors import InputError
 from vpr_ros.files.atomic_file import sync
+from vpr_ros.files.checksum import sum_of
 from vpr_ros.geotagged import Image
 from vpr_ros.images.image_files import images_below, open_image
-from vpr_ros.maps.manifest import sum_of
 from vpr_ros.maps.statistics import evenly
 
 SUFFIXES = {"onnx": SUFFIX, "torch": ".pt"}

@@ -12,12 +12,12 @@ from typing import Any
 
 from training.learning.augmentation import Augmentation
 from training.learning.checkpoint import load_checkpoint
+from training.learning.fabric import check_processes, is_first_process, start_fabric
 from training.learning.initialise import Whiten
 from training.learning.inputs import Cache
 from training.learning.mining import Mining
 from training.learning.model import Model
 from training.learning.optimisation import Optimisation
-from training.learning.processes import check_processes, is_first_process, start_fabric
 from training.learning.run import TrainingRun
 from training.learning.run_folder import RunFolder
 from training.learning.split import split_by_place

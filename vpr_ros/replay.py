@@ -25,8 +25,8 @@ from vpr_ros.replays.answers import Judge
 from vpr_ros.replays.direct import replay_direct
 from vpr_ros.replays.drive_metrics import table
 from vpr_ros.replays.provenance import provenance
-from vpr_ros.replays.replayed import write_result
 from vpr_ros.replays.requirement import parse_requirements, unmet
+from vpr_ros.report import write_result
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.distractors import CROPS, PHOTOGRAPHS
+from training.measuring.descriptor_folder import CROPS, PHOTOGRAPHS
 from vpr_ros.maps.manifest import DESCRIPTORS, INDEX
 
 #: Where searches were timed.

@@ -26,12 +26,12 @@ from vpr_ros.bag import (
     rgb,
 )
 from vpr_ros.drives.bag_writer import compressed_image
-from vpr_ros.drives.odometry import Pose
 from vpr_ros.drives.track import geotag
 from vpr_ros.drives.truth import read_truth
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.images.pixels import compress
+from vpr_ros.odometry import Pose
 from vpr_ros.sources import parse_source, read_sources
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vpr_ros.errors import InputError
+from vpr_ros.files.checksum import sum_of
 from vpr_ros.geodesy import Datum
 
 FORMAT = 2
@@ -111,15 +111,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a map whose other files stand in the folder."""
     written = {**asdict(manifest), "metric": METRIC}
     (folder / MANIFEST).write_text(json.dumps(written, indent=1))
-
-
-def sum_of(file: Path) -> str:
-    """Return the sha256 of a file."""
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def is_large(file: Path) -> bool:

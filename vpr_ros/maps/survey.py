@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from vpr_ros.maps.sessions import Session
+from vpr_ros.drives.sessions import Session
+from vpr_ros.metrics import RIGHT_M
 from vpr_ros.place_map import PlaceMap, Places
-from vpr_ros.replays.frame_arrays import RIGHT_M
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vpr_ros.drives.sessions import sessions_of
 from vpr_ros.geotagged import Rows
-from vpr_ros.maps.sessions import sessions_of
 from vpr_ros.maps.statistics import evenly
 from vpr_ros.maps.survey import NEAR, Survey, density, survey
 from vpr_ros.pages.inline_picture import jpeg_uri

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vpr_ros.metrics import RIGHT_M
 from vpr_ros.replays.drive_metrics import NS
 from vpr_ros.replays.drive_run import Run
 from vpr_ros.replays.figure_names import NAMES, figure, interval, told, told_interval
-from vpr_ros.replays.frame_arrays import RIGHT_M
 
 #: What the table of figures shows, under headings.
 TABLE: dict[str, tuple[str, ...]] = {

@@ -8,8 +8,8 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.drives.sessions import iso
 from vpr_ros.geotagged import Rows
-from vpr_ros.maps.sessions import iso
 from vpr_ros.maps.survey import NEAR, Drive, Gap, Survey, seen_both_ways
 from vpr_ros.pages.map_layers import MISFIT, SIGMAS
 from vpr_ros.pages.report_tables import Tile

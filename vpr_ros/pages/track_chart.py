@@ -8,7 +8,8 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from vpr_ros.geodesy import Datum, to_enu
-from vpr_ros.replays.frame_arrays import RIGHT_M, FrameArrays
+from vpr_ros.metrics import RIGHT_M
+from vpr_ros.replays.frame_arrays import FrameArrays
 from vpr_ros.replays.reliability import ellipse_scale
 from vpr_ros.replays.time_to_localise import kidnappings
 

@@ -8,14 +8,14 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from vpr_ros.drives.odometry import Odometry
 from vpr_ros.drives.recording import Frame, OdometryMessage, Recording, decoded
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Image
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Localiser
+from vpr_ros.odometry import Odometry
 from vpr_ros.replays.answers import FrameAnswer, Judge
-from vpr_ros.replays.replayed import LOST, Replayed
+from vpr_ros.replays.replayed import Replayed
 from vpr_ros.threads.ahead import ahead
 
 #: Messages taken from the recording, and images decoded, before they are asked for.
@@ -79,7 +79,5 @@ def _judged(
         told.append((answer.single, localiser.accepts(answer.single, filtered=False) is not None))
     return [
         judge.answered(frame.stamp, frame.row, hypotheses.points(), accepted, latency, answer.seconds)
-        if hypotheses.ranked
-        else judge.unanswered(frame.stamp, frame.row, LOST)
         for hypotheses, accepted in told
     ]

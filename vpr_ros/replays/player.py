@@ -30,7 +30,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.localiser import thresholds
 from vpr_ros.messages import compressed_from_rgb, points_from_cloud, stamp_to_ns
 from vpr_ros.replays.answers import FrameAnswer, Judge
-from vpr_ros.replays.replayed import LOST, Replayed
+from vpr_ros.replays.replayed import Replayed
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ START_TIMEOUT, ANSWER_TIMEOUT = 120.0, 5.0
 LAST_FIX = 0.3
 #: Seconds between two tries of the rehearsal, and after which it is said who is waited for.
 REHEARSAL_PERIOD, PATIENCE = 0.5, 5.0
+#: Why there is no answer where the node names no place at all.
+LOST = "lost: no hypothesis"
 #: Seconds of the recording, at most, that are waited between two messages.
 MAX_PAUSE = 1.0
 
