@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import Datum, from_ecef, to_ecef, to_enu, yaw_to_heading
+from vpr_ros.geodesy import Datum, from_ecef, to_ecef, to_enu, wrap_degrees, yaw_to_heading
 
 Array = NDArray[np.float64]
 
@@ -137,7 +137,7 @@ def turn(track_stamps: NDArray[np.int64], headings: Array, stamps: NDArray[np.in
     before = np.where(track_stamps[after] == stamps, after, after - 1)
     span = np.maximum(track_stamps[after] - track_stamps[before], 1)
     share = (stamps - track_stamps[before]) / span
-    difference = (headings[after] - headings[before] + 180.0) % 360.0 - 180.0
+    difference = wrap_degrees(headings[after] - headings[before])
     turned: Array = (headings[before] + share * difference) % 360.0
     return turned
 

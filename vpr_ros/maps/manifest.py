@@ -118,15 +118,15 @@ def is_large(file: Path) -> bool:
     return file.stat().st_size > SUMMED_AT_OPEN
 
 
-def check_files(folder: Path, manifest: Manifest, whole: bool) -> None:
-    """Raise InputError for the first file that is not what the manifest says.
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise InputError for the first file that is not what the manifest says, as far as that is told at once.
 
-    All sizes are checked, and the sums of small files; those of large ones where `whole`. The pictures of
-    format 1 are checked when they are looked at.
+    All sizes are checked, and the sums of small files; `damaged` sums them all. The pictures of format 1 are
+    checked when they are looked at.
     """
     for name in manifest.files:
-        if whole or not _LOOSE_PICTURE.fullmatch(name):
-            problem = _problem(folder, name, manifest, whole)
+        if not _LOOSE_PICTURE.fullmatch(name):
+            problem = _problem(folder, name, manifest, whole=False)
             if problem:
                 raise InputError(f"{folder / name}: {problem}: copy the map again, or build it again")
 
