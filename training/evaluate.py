@@ -22,7 +22,7 @@ from vpr_ros.metrics import has_positive, recall_at
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.pages.gallery import Matching, write_gallery
 from vpr_ros.place_map import PlaceMap, open_map
-from vpr_ros.sources import read_sources
+from vpr_ros.sources import paths_of, read_sources
 
 NS = (1, 2, 3, 4, 5, 10, 15, 20, 25)
 #: Those of them that a table of several maps has.
@@ -94,7 +94,7 @@ def evaluate(
         raise InputError(f"--radius {radius:g}: expected a positive number of metres")
     if views < 1:
         raise InputError(f"--views {views}: expected at least 1")
-    maps, files = [map] if isinstance(map, Path) else map, [weights] if isinstance(weights, Path) else weights
+    maps, files = paths_of(map), paths_of(weights)
     if gallery_queries < 1:
         raise InputError(f"--gallery-queries {gallery_queries}: expected at least 1")
     if gallery is not None and len(maps) > 1:

@@ -19,7 +19,7 @@ from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, save_encoder
 from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.netvlad import NetVLAD
-from vpr_ros.sources import read_sources
+from vpr_ros.sources import names_of, read_sources
 from vpr_ros.trunks import load_imagenet_weights
 
 
@@ -63,11 +63,9 @@ def make_default_model(
     cast(NetVLAD, encoder.pooling).initialise(local, initialisation, seed)
     descriptors = _descriptors(encoder, images, crops, rng)
     whitened = with_whitening(encoder, descriptors, Whiten(dimension, shrinkage))
-    sources = [data] if isinstance(data, Path) else data
-    names = ", ".join("/".join(source.resolve().parts[-2:]) for source in sources)
     said = (
         f"trunk: ImageNet classification ({trunk} of torchvision), unchanged; centres and whitening: "
-        f"{len(images)} images of {names}; no training for place recognition"
+        f"{len(images)} images of {names_of(data)}; no training for place recognition"
     )
     save_encoder(whitened, out, said, half=True)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB; {said}")
