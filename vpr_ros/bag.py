@@ -248,10 +248,7 @@ def read_bag(
         raise InputError(f"{path}: no message on {image_topic}{' deserialises' if drive.torn else ''}")
     order = np.argsort(drive.stamps, kind="stable")
     stamps, logged = np.asarray(drive.stamps, np.int64)[order], [drive.logged[number] for number in order]
-    try:
-        geotags = geotag(stamps, track, max_fix_gap)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    geotags = geotag(stamps, track, max_fix_gap, path)
     kept = keyframes(geotags.enu, spacing)
     logger.info(
         "%s: %d of %d images kept, one each %g m (%d outside the track, %d in gaps over %g s, "

@@ -240,10 +240,7 @@ def _open_table(
     if truth is not None:
         if (np.diff(stamps) <= 0).any():
             raise InputError(f"{folder}: no rising time stamps to compare with {truth}: add the column stamp")
-        try:
-            geotags = geotag(stamps, read_truth(truth), max_gap)
-        except InputError as error:
-            raise InputError(f"{folder}: {error}") from error
+        geotags = geotag(stamps, read_truth(truth), max_gap, folder)
         numbers = geotags.known
         known = images.select(numbers)
         known.rows["latitude"], known.rows["longitude"], known.rows["altitude"] = geotags.positions.T
