@@ -243,12 +243,8 @@ def _encode_photographs(images: GeotaggedImages, encoder: Encoder, half: HalfEnc
     """Return the (N, P) descriptors of photographs, one by one: they are few, and of several shapes."""
     descriptors = np.empty((len(images), encoder.dimension), np.float32)
     for row in range(len(images)):
-        descriptors[row] = half(_fitted(images.read(row), encoder).to(half.mean.device))[0].cpu().numpy()
+        descriptors[row] = half(encoder.fit_image(images.read(row)).to(half.mean.device))[0].cpu().numpy()
     return descriptors
-
-
-def _fitted(image: Image, encoder: Encoder) -> Tensor:
-    return encoder.fit_size(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])
 
 
 @torch.inference_mode()
@@ -265,7 +261,7 @@ def _fit(
     rng = np.random.default_rng(seed)
     chosen = sample_rows(len(images), IN_ALL // PER_IMAGE, rng).tolist()
     encoder = encoder.to(device)
-    fitted = (_fitted(images.read(row), encoder).to(device) for row in chosen)
+    fitted = (encoder.fit_image(images.read(row)).to(device) for row in chosen)
     local = sample_local((encoder.local(image) for image in fitted), rng)
     cast(NetVLAD, encoder.pooling).initialise(local, "v1", seed)
     half = HalfEncoder(encoder, device)

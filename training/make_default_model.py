@@ -59,7 +59,7 @@ def make_default_model(
     encoder = Encoder(Architecture(trunk=trunk, clusters=clusters, input_size=input_size)).eval()
     load_imagenet_weights(encoder.trunk, trunk, trunk_weights)
     chosen = sample_rows(len(images), IN_ALL // PER_IMAGE, rng).tolist()
-    local = sample_local((encoder.local(_tensor(encoder, images.read(row))) for row in chosen), rng)
+    local = sample_local((encoder.local(encoder.fit_image(images.read(row))) for row in chosen), rng)
     cast(NetVLAD, encoder.pooling).initialise(local, initialisation, seed)
     descriptors = _descriptors(encoder, images, crops, rng)
     whitened = with_whitening(encoder, descriptors, Whiten(dimension, shrinkage))
@@ -79,12 +79,8 @@ def _descriptors(
     for row in tqdm(range(len(images)), desc="whitening", unit="image"):
         image = images.read(row)
         views = [image, *(_crop(image, rng) for _ in range(crops))]
-        gathered += [encoder(_tensor(encoder, view)).numpy() for view in views]
+        gathered += [encoder(encoder.fit_image(view)).numpy() for view in views]
     return np.concatenate(gathered)
-
-
-def _tensor(encoder: Encoder, image: Image) -> torch.Tensor:
-    return encoder.fit_size(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])
 
 
 def _crop(image: Image, rng: np.random.Generator) -> Image:

@@ -13,7 +13,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.files.csv_table import read_csv
 from vpr_ros.geotagged import COLUMNS, GeotaggedImages, Rows, make_rows
 from vpr_ros.images.exif import geotag, read_exif, taken
-from vpr_ros.images.image_files import check_below, image_table, images_below
+from vpr_ros.images.image_files import check_below, folder_of, image_table, images_below
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +73,5 @@ def _exif_record(file: Path, folder: Path) -> Iterator[dict[str, object]]:
     """Yield the row of one image, or nothing where it has no geotag."""
     exif = read_exif(file)
     if (position := geotag(exif)) is not None:
-        below = file.relative_to(folder)
-        yield {
-            "image": below.as_posix(),
-            **position,
-            "stamp": taken(exif),
-            "session": below.parent.as_posix() if len(below.parts) > 1 else "",
-        }
+        image = file.relative_to(folder).as_posix()
+        yield {"image": image, **position, "stamp": taken(exif), "session": folder_of(image)}

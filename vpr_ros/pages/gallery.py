@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from vpr_ros.geodesy import to_ecef, to_enu, wrap_degrees
 from vpr_ros.geotagged import GeotaggedImages, Rows, ground_distance
 from vpr_ros.metrics import has_positive, recall_at
+from vpr_ros.pages.apart import first_apart
 from vpr_ros.pages.inline_picture import picture
 from vpr_ros.pages.inline_svg import inline_svg
 from vpr_ros.pages.page import write_page
@@ -125,8 +126,13 @@ def chosen(matching: Matching, most: int) -> dict[str, tuple[str, list[int]]]:
     surest = np.argsort([-matching.similarities[row][0] for row in rows], kind="stable")
     wrong, right = rows[surest[~first[surest]]], rows[surest[first[surest]]]
     ground = to_ecef(matching.images.rows["latitude"], matching.images.rows["longitude"])
+
+    def apart(row: int, other: int) -> bool:
+        return bool(np.linalg.norm(ground[row] - ground[other]) >= APART_M)
+
     third = -(-most // 3)
-    surely_wrong, surely_right = _apart(wrong, ground, third), _apart(right, ground, (most - third) // 2)
+    surely_wrong = first_apart(wrong.tolist(), third, apart)
+    surely_right = first_apart(right.tolist(), (most - third) // 2, apart)
     left = most - len(surely_wrong) - len(surely_right)
     by_chance = np.random.default_rng(SEED).permutation(rows)[:left]
     return {
@@ -134,19 +140,6 @@ def chosen(matching: Matching, most: int) -> dict[str, tuple[str, list[int]]]:
         "Right": ("the surest first", surely_right),
         "By chance": ("in the order of the drive", np.sort(by_chance).tolist()),
     }
-
-
-def _apart(rows: NDArray[np.intp], ground: NDArray[np.float64], most: int) -> list[int]:
-    """Return at most so many of the rows, in their order, none close to another if there are enough."""
-    kept: list[int] = []
-    for row in rows.tolist():
-        if len(kept) == most:
-            break
-        if all(np.linalg.norm(ground[row] - ground[other]) >= APART_M for other in kept):
-            kept.append(row)
-    left = [row for row in rows.tolist() if row not in set(kept)]
-    taken = {*kept, *left[: most - len(kept)]}
-    return [row for row in rows.tolist() if row in taken]
 
 
 def _look(matching: Matching, row: int, place_map: PlaceMap, tree: cKDTree) -> Query:
