@@ -21,6 +21,7 @@ from vpr_ros.geotagged import GeotaggedImages, within_radius
 from vpr_ros.metrics import has_positive, recall_at
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.pages.gallery import Matching, write_gallery
+from vpr_ros.pages.markdown import markdown_table
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.sources import paths_of, read_sources
 
@@ -190,8 +191,8 @@ def table(measured: Sequence[dict[str, Any]]) -> str:
         cells += [f"{each[name]}" for name in ("queries", "unmapped", "places", "dimension")]
         cells += [f"{each['bytes_a_place']:.0f}", *_milliseconds(each)]
         cells += [f"{100 * each[f'recall@{n}']:.1f}" for n in COLUMNS]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *rows])
+        rows.append(cells)
+    return markdown_table(heads, rows)
 
 
 if __name__ == "__main__":
