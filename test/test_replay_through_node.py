@@ -24,7 +24,7 @@ from test.small_drive import START, TORN, write_drive
 from test.small_world import small_map, small_weights
 from test.test_bag import a_drive, fix, image, ns, raw, write_mcap_file
 from test.test_recording import moved
-from vpr_ros.bag import FIX
+from vpr_ros.drives.bag_file import FIX
 from vpr_ros.drives.recording import open_recording
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.messages import stamp_to_ns

@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from vpr_ros.benches.camera import Camera, echoing
-from vpr_ros.benches.listener import listening
+from vpr_ros.benches.listener import Listener, listening
 from vpr_ros.benches.street import street
 from vpr_ros.benches.traffic import Stream
 from vpr_ros.command import run
@@ -92,12 +92,7 @@ def bench_node(
         messages = [_message(picture, compressed) for picture in pictures]
         topic, profile = "/image/compressed" if compressed else "/image", PROFILE if shared_memory else None
         camera = Camera(Stream(topic, compressed, reliable, rate, profile), messages)
-        for name, raw in (("echo", False), ("raw_echo", True)):
-            with echoing(camera.stream, f"/{name}", raw):
-                listener.listen(f"/{name}")
-                before, sent = camera.send(ECHO_SECONDS, listener, lambda: None)
-                figures[f"{name}_age_ms"] = listener.ages(sent)
-                figures[f"{name}_lost"] = len(sent) - listener.heard(sent)
+        figures |= _transport(camera, listener)
         if map is None:
             engine = Engine(load_encoder(weights), choose_device(device))
             map = _street_map(scratch / "map", engine, pictures, places)  # noqa: A001
@@ -130,6 +125,18 @@ def bench_node(
     print(_table(figures))
     if json is not None:
         json.write_text(dumps(figures, indent=1))
+    return figures
+
+
+def _transport(camera: Camera, listener: Listener) -> dict[str, Any]:
+    """Return how old the answers of an echo are, which takes the images as messages, then as bytes."""
+    figures: dict[str, Any] = {}
+    for name, raw in (("echo", False), ("raw_echo", True)):
+        with echoing(camera.stream, f"/{name}", raw):
+            listener.listen(f"/{name}")
+            _, sent = camera.send(ECHO_SECONDS, listener, lambda: None)
+        figures[f"{name}_age_ms"] = listener.ages(sent)
+        figures[f"{name}_lost"] = len(sent) - listener.heard(sent)
     return figures
 
 

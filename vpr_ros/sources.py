@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.bag import is_bag, read_bag
+from vpr_ros.bag import read_bag
+from vpr_ros.drives.bag_file import is_bag
 from vpr_ros.drives.datasets.dbstruct import read_dbstruct
 from vpr_ros.drives.datasets.kitti_odometry import is_kitti_odometry, read_kitti_odometry
 from vpr_ros.drives.datasets.kitti_raw import is_kitti_raw, read_kitti_raw

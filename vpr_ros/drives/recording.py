@@ -12,7 +12,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.bag import (
+from vpr_ros.bag import read_bag
+from vpr_ros.drives.bag_file import (
     COMPRESSED,
     FIX,
     ODOMETRY,
@@ -21,7 +22,6 @@ from vpr_ros.bag import (
     Recorded,
     choose_topic,
     header_stamp,
-    read_bag,
     reference,
     rgb,
 )
