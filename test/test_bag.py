@@ -20,7 +20,8 @@ from rosbags.rosbag2 import Writer as Ros2Writer
 from rosbags.typesys import Stores, get_typestore
 
 from test.conftest import DATUM
-from vpr_ros.bag import COMPRESSED, FIX, RAW, BagFile, is_bag, read_bag
+from vpr_ros.bag import read_bag
+from vpr_ros.drives.bag_file import COMPRESSED, FIX, RAW, BagFile, is_bag
 from vpr_ros.drives.bag_writer import DriveWriter
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu, to_geodetic

@@ -10,9 +10,10 @@ import torch
 from test import small_training
 from training import distractors as making
 from training.bench_map import Case, _cases, bench_map, judge
-from training.distractors import CROPS, PHOTOGRAPHS, distractors, fit_whitening
-from training.measuring import described
+from training.distractors import distractors, fit_whitening
+from training.measuring import described, descriptor_folder
 from training.measuring.described import Described
+from training.measuring.descriptor_folder import CROPS, PHOTOGRAPHS
 from training.measuring.map_table import bytes_of, growth, points, table
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import ground_distance
@@ -32,6 +33,7 @@ def made(tmp_path_factory):
         small_training.make_narrow(patch)
         patch.setattr(making, "SHARD", 256)
         patch.setattr(described, "SHARD", 256)
+        patch.setattr(descriptor_folder, "SHARD", 256)
         patch.setattr(described, "BLOCK", 100)
         patch.setattr(making, "WHITENING_IMAGES", 80)
         options["trunk_weights"] = small_training.write_trunk(folder / "trunk.safetensors")

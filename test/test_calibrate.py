@@ -16,6 +16,7 @@ from vpr_ros import open_engine
 from vpr_ros.calibration import FILE, read_calibration
 from vpr_ros.encoder import load_encoder
 from vpr_ros.engine import Engine
+from vpr_ros.images import image_files
 from vpr_ros.place_map import open_map
 
 PLACES = FEWEST + 2
@@ -114,13 +115,32 @@ def test_the_same_drive_gives_the_same_calibration(call, map_folder, drive, weig
     assert (map_folder / FILE).read_bytes() == first
 
 
-def test_images_that_do_not_decode_are_left_out(call, map_folder, drive, weights, tmp_path):
+def test_images_that_do_not_decode_are_left_out_and_counted(
+    call, map_folder, drive, weights, tmp_path, caplog
+):
     torn = shutil.copytree(drive, tmp_path / "torn")
-    for name in ("003.png", "011.png"):
-        (torn / name).write_bytes((torn / name).read_bytes()[:100])
+    (torn / "003.png").write_bytes((torn / "003.png").read_bytes()[:100])
+    cv2.imwrite(str(torn / "011.png"), np.zeros((20, 400, 3), np.uint8))  # decodes, and is no picture
     status, output, errors = call(calibrate, "--data", torn, "--map", map_folder, "--weights", weights)
     assert status == 0, errors
     assert output.startswith(f"{PLACES - 2} frames of")
+    assert f"2 of {PLACES} images left out, the first: {torn / '003.png'}" in caplog.text
+
+
+def test_whatever_a_decoder_stumbles_over_is_that_images(
+    call, map_folder, drive, weights, monkeypatch, caplog
+):
+    def decode(data, file):
+        if file.name == "005.png":
+            raise OSError(5, "Input/output error")
+        return whole(data, file)
+
+    whole = image_files._decode
+    monkeypatch.setattr(image_files, "_decode", decode)
+    status, output, errors = call(calibrate, "--data", drive, "--map", map_folder, "--weights", weights)
+    assert status == 0, errors
+    assert output.startswith(f"{PLACES - 1} frames of")
+    assert f"1 of {PLACES} images left out, the first: [Errno 5]" in caplog.text
 
 
 def test_a_truth_file_says_where_the_drive_went(call, map_folder, drive, weights, tmp_path):

@@ -9,8 +9,8 @@ import training.heatmap
 from test.as_command import check_refusal, script
 from test.conftest import texture
 from test.small_world import picture, small_map
-from training.heat_figure import Column, draw_heats
 from training.heatmap import heatmap
+from vpr_ros.pages.heat_figure import Column, draw_heats
 from vpr_ros.pages.heat_overlay import OPACITY
 from vpr_ros.pages.occlusion import GREY, Heat, squares_on
 from vpr_ros.place_map import open_map

@@ -13,13 +13,13 @@ from test.conftest import DATUM
 from test.some_places import a_map, in_a_row
 from test.test_calibration import some_calibration
 from vpr_ros.calibration import NEVER, Acceptance, Step, write_calibration
-from vpr_ros.drives.odometry import Pose
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_geodetic
 from vpr_ros.hypotheses import Belief, gather
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Localiser, Settings, open_localiser, thresholds
 from vpr_ros.maps.manifest import Spread
+from vpr_ros.odometry import Pose
 from vpr_ros.prior import Prior
 from vpr_ros.sequence_filter import Dynamics
 

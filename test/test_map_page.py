@@ -16,9 +16,9 @@ from test.html_page import Page, check_stands_alone
 from test.small_maps import in_a_row, rows_at, unit
 from test.some_places import a_map
 from test.test_report import EVIL, decoded
+from vpr_ros.drives.sessions import sessions_of
 from vpr_ros.geotagged import join_rows
 from vpr_ros.images.pixels import compress
-from vpr_ros.maps.sessions import sessions_of
 from vpr_ros.maps.survey import density, seen_both_ways, survey
 from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.pages.map_page import DRAWN, write_map_page

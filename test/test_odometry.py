@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vpr_ros.drives.odometry import Motion, Odometry, Pose
+from vpr_ros.odometry import Motion, Odometry, Pose
 
 SECOND = 10**9
 

@@ -97,7 +97,8 @@ FLOORS = {
     **dict.fromkeys(("encoder", "encoders", "netvlad", "trunks", "geodesy", "metrics"), 1),
     **dict.fromkeys(("messages", "bench_localise"), 3),
     **dict.fromkeys(("node", "nodes", "node_process", "replay", "bench_node"), 4),
-    **dict.fromkeys(("replays/through_node", "replays/player", "replays/recorder", "benches/traffic"), 4),
+    **dict.fromkeys(("replays/through_node", "replays/player", "replays/recorder"), 4),
+    **dict.fromkeys(("benches/camera", "benches/listener", "benches/traffic"), 4),
 }
 #: Of the top floor's folder, what a node without ROS would need as well.
 WITHOUT_ROS = {f"nodes/{name}" for name in ("health", "map_root", "silent_loss", "stamps", "watchdog")}

@@ -9,7 +9,7 @@ from rosbags.rosbag2 import Writer as Ros2Writer
 from rosbags.typesys import Stores, get_typestore
 
 from test.error_lines import input_error
-from vpr_ros.bag import COMPRESSED, ODOMETRY
+from vpr_ros.drives.bag_file import COMPRESSED, ODOMETRY
 from vpr_ros.drives.datasets.local_frame import LocalFrame, parse_datum
 from vpr_ros.drives.datasets.pose_bag import POSE, POSE_COVARIANCE, read_pose_bag
 from vpr_ros.drives.recording import open_recording

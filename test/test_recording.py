@@ -26,7 +26,7 @@ from test.test_bag import (
     write_ros1,
     write_ros2,
 )
-from vpr_ros.bag import COMPRESSED, FIX, ODOMETRY
+from vpr_ros.drives.bag_file import COMPRESSED, FIX, ODOMETRY
 from vpr_ros.drives.bag_writer import DriveWriter
 from vpr_ros.drives.recording import Frame, OdometryMessage, open_recording
 from vpr_ros.errors import InputError

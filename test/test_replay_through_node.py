@@ -24,7 +24,7 @@ from test.small_drive import START, TORN, write_drive
 from test.small_world import small_map, small_weights
 from test.test_bag import a_drive, fix, image, ns, raw, write_mcap_file
 from test.test_recording import moved
-from vpr_ros.bag import FIX
+from vpr_ros.drives.bag_file import FIX
 from vpr_ros.drives.recording import open_recording
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.messages import stamp_to_ns
@@ -166,6 +166,23 @@ def test_what_is_chosen_reaches_the_node(
 
 
 # --- a node that runs already
+
+
+def test_a_node_that_does_not_tell_of_each_image_alone(
+    domain: None, world: dict[str, Path], tmp_path: Path
+) -> None:
+    """What it does not publish is not waited for; what it says over time is told as that."""
+    drive = write_drive(tmp_path / "drive", 4, period=SECOND // 4)
+    parameters = {"map": world["map"], "weights": world["weights"], "device": "cpu", "compressed": True}
+    parameters |= {"reliability": "reliable", "publish_single": False}
+    with node_process(parameters, {"__ns": "/quiet"}, tmp_path / "node.log"):
+        figures = run_replay(world, drive, tmp_path / "out", node="/quiet/vpr_localiser")
+    assert figures["frames"]["answered"] == 4
+    assert figures["single_image"] is None
+    assert not (tmp_path / "out" / "single.csv").exists()
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "filtered" in report
+    assert "each image alone" not in report
 
 
 def test_a_running_node_is_used_and_left_running(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from test.small_maps import in_a_row, rows_at
+from vpr_ros.drives.sessions import iso, sessions_of, told_apart
 from vpr_ros.geotagged import join_rows, make_rows
-from vpr_ros.maps.sessions import iso, sessions_of, told_apart
 
 
 def test_drives_in_the_order_of_their_first_rows():

@@ -1,5 +1,7 @@
 """The position at a time, keyframes and the direction of travel, against their definitions."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from vpr_ros.geodesy import Datum, to_enu, to_geodetic
 few = settings(max_examples=40, deadline=None, derandomize=True)
 DATUM = Datum(52.0, 5.0, 10.0)
 SECOND = 10**9
+DRIVE = Path("drive")
 
 
 def stamps(*seconds):
@@ -297,7 +300,7 @@ def test_a_heading_lies_between_its_neighbours_whichever_way_is_north(headings, 
 
 def test_images_of_a_track():
     track = Track(stamps(1, 2, 9, 10), fixes((0, 0), (0, 10), (50, 10), (60, 10)))
-    tagged = geotag(stamps(0, 1, 1.5, 2, 5, 9.5, 11), track, max_gap=2.0)
+    tagged = geotag(stamps(0, 1, 1.5, 2, 5, 9.5, 11), track, 2.0, DRIVE)
     assert tagged.known.tolist() == [1, 2, 3, 5]
     assert (tagged.outside, tagged.in_gaps) == (2, 1)
     np.testing.assert_allclose(metres(tagged.positions), [(0, 0), (0, 5), (0, 10), (55, 10)], atol=1e-3)
@@ -308,10 +311,10 @@ def test_images_of_a_track():
 
 def test_images_of_a_track_that_knows_its_headings():
     track = Track(stamps(0, 2), fixes((0, 0), (0, 10)), np.array([80.0, 100.0]))
-    np.testing.assert_allclose(geotag(stamps(0, 1, 2), track, 2.0).headings, [80, 90, 100])
+    np.testing.assert_allclose(geotag(stamps(0, 1, 2), track, 2.0, DRIVE).headings, [80, 90, 100])
 
 
 def test_images_of_no_track():
     track = Track(stamps(0, 2), fixes((0, 0), (0, 10)), points="lines of truth.csv")
-    with pytest.raises(InputError, match=r"between two lines of truth\.csv: images from .* one clock"):
-        geotag(stamps(5, 6), track, 2.0)
+    with pytest.raises(InputError, match=r"^drive: .* two lines of truth\.csv: images from .* one clock"):
+        geotag(stamps(5, 6), track, 2.0, DRIVE)

@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.distractors import CROPS, PHOTOGRAPHS, RADIUS, save
 from training.measuring.described import Described, near
+from training.measuring.descriptor_folder import CROPS, PHOTOGRAPHS, save
 from training.measuring.map_chart import draw_loss
 from training.measuring.map_table import GPU, ONE, TWO, growth, points, table
 from training.measuring.map_timing import (
@@ -57,6 +57,7 @@ from vpr_ros.maps.manifest import DESCRIPTORS
 from vpr_ros.maps.resident import ResidentMap
 from vpr_ros.maps.stored_descriptors import KINDS, DescriptorWriter
 from vpr_ros.maps.writer import RERANK, write_map
+from vpr_ros.metrics import RIGHT_M
 from vpr_ros.place_map import open_map
 
 Places = NDArray[np.int64]
@@ -184,7 +185,7 @@ def _index(case: Case, descriptors: Path, device: torch.device) -> dict[str, Any
     ways = _ways(default_effort(index), case)
     stored = "auto" if case.index == "auto" else "none"
     write_map(
-        folder, source, "bench", RADIUS, index=case.factory, stored=stored, trained=index, progress=False
+        folder, source, "bench", RIGHT_M, index=case.factory, stored=stored, trained=index, progress=False
     )
     written, most = perf_counter(), memory("VmHWM")
     del index
@@ -273,7 +274,7 @@ def judge(
         rows, descriptors = source.queries(kind)
         _, found = search(descriptors, NS[-1])
         same = found == nearest[:, :1]
-        right, best = (near(places, source.rows, rows, RADIUS) for places in (found, nearest))
+        right, best = (near(places, source.rows, rows, RIGHT_M) for places in (found, nearest))
         figures[kind] = {f"same@{n}": 100 * float(same[:, :n].any(axis=1).mean()) for n in NS}
         figures[kind] |= {f"place@{n}": 100 * float(right[:, :n].any(axis=1).mean()) for n in NS}
         figures[kind]["lost@1"] = 100 * float(best[:, 0].mean() - right[:, 0].mean())

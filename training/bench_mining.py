@@ -11,14 +11,14 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from training.bench_training import noise
 from training.learning.encode import encode_rows
+from training.learning.fabric import start_fabric
 from training.learning.inputs import GIB, Budget, Features, Pixels
 from training.learning.mining import Mining, candidate_similarities, choose_tuples, draw_candidates
 from training.learning.network import Network
-from training.learning.processes import start_fabric
 from training.learning.run import THREADS
 from training.learning.supervision import Radii, Supervision
+from training.measuring.noise import noise
 from vpr_ros.command import run
 from vpr_ros.encoder import Architecture, Encoder
 from vpr_ros.engine import choose_device

@@ -11,7 +11,6 @@ from json import dumps
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
@@ -19,22 +18,21 @@ from torch import Tensor, nn
 
 from training.learning.augmentation import Augmentation
 from training.learning.encode import encode_rows
+from training.learning.fabric import start_fabric
 from training.learning.inputs import Budget, Features, Load, Pixels
 from training.learning.learner import Learner
 from training.learning.mining import Mining
 from training.learning.network import Network
 from training.learning.optimisation import Optimisation
-from training.learning.processes import start_fabric
 from training.learning.run import THREADS
 from training.learning.supervision import Radii, Supervision
+from training.measuring.noise import noise
 from vpr_ros.command import run
 from vpr_ros.encoder import Architecture, Encoder
 from vpr_ros.engine import choose_device
-from vpr_ros.geotagged import GeotaggedImages, Image, make_rows
+from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.trunks import layer_index, trunk_spec
 
-#: Degrees of latitude: two images at one place 5 m apart, the next place 100 m on.
-PLACE, APART = 100 / 111_200, 5 / 111_200
 MIB = 2**20
 
 
@@ -92,18 +90,6 @@ def _free() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def noise(count: int, height: int, width: int) -> GeotaggedImages:
-    """Return images of noise, two at each place: to an untrained network all are about equally unlike."""
-    number = np.arange(count)
-    rows = make_rows("noise", latitude=number // 2 * PLACE + number % 2 * APART, longitude=np.zeros(count))
-
-    def read(row: int) -> Image:
-        coarse = np.random.default_rng(row).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-        return coarse.repeat(8, axis=0).repeat(8, axis=1)
-
-    return GeotaggedImages(rows, read)
 
 
 def _measure(epoch: Callable[[], dict[str, float]], device: torch.device) -> dict[str, float]:

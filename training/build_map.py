@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from training.learning.processes import check_processes, is_first_process
-from training.mapping.processes import Share, start_processes, together, torchrun_processes
+from training.learning.fabric import check_processes, is_first_process
+from training.mapping.shared_work import Share, start_processes, together, torchrun_processes
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.engine import choose_device
@@ -23,7 +23,7 @@ from vpr_ros.maps.shards import Shards, building_folder, plan_of, shards_beside
 from vpr_ros.maps.stored_descriptors import KINDS
 from vpr_ros.maps.writer import check_replaceable, write_map
 from vpr_ros.open_engine import AnyModel, engine_on, load_model
-from vpr_ros.sources import read_sources
+from vpr_ros.sources import paths_of, read_sources
 from vpr_ros.threads.ahead import ahead
 
 
@@ -95,8 +95,8 @@ def build_map(
     check_replaceable(out)
     model, images = load_model(weights), table()
     untrained(factory(index, len(images), model.dimension), model.dimension)
-    fingerprint, sources = model.fingerprint(), [data] if isinstance(data, Path) else data
-    plan = plan_of(fingerprint, images.rows, sources, width)
+    fingerprint = model.fingerprint()
+    plan = plan_of(fingerprint, images.rows, paths_of(data), width)
     with shards_beside(out, images.rows, model.dimension, plan) as shards:
         share = start_processes(chosen, processes, folder)
         with together(share, folder) as check:

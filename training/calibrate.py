@@ -5,6 +5,7 @@ python training/calibrate.py --data DRIVE --map MAP
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -18,18 +19,20 @@ from training.learning import calibration_fit as fit
 from training.learning.calibration_fit import TRIALS, Drive
 from vpr_ros.calibration import NEVER, Acceptance, Calibration, write_calibration
 from vpr_ros.command import run
-from vpr_ros.drives.odometry import Odometry
-from vpr_ros.drives.recording import Frame, Recording, open_recording
+from vpr_ros.drives.recording import Frame, Recording, decoded, open_recording
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu
 from vpr_ros.geotagged import Image
 from vpr_ros.hypotheses import Belief, Hypothesis, agree
 from vpr_ros.images.camera_image import CameraImage
+from vpr_ros.odometry import Odometry
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap, open_map
 from vpr_ros.sequence_filter import Dynamics
 from vpr_ros.threads.ahead import ahead
+
+logger = logging.getLogger(__name__)
 
 #: Frames with a truth below which nothing is learnt.
 FEWEST = 10
@@ -94,21 +97,27 @@ def calibrate(
 
 
 def encode_drive(recording: Recording, engine: AnyEngine, place_map: PlaceMap, k: int) -> Drive:
-    """Return a recording in descriptors; images that do not decode are left out."""
+    """Return a recording in descriptors; images that cannot be encoded are left out, and counted."""
     descriptors: list[NDArray[np.float32]] = []
     stamps: list[int] = []
     rows: list[int] = []
+    refused: list[str] = []
     odometry = Odometry(kept=None)
     with (
-        closing(ahead(_decoded, _frames(recording, odometry), threads=1, depth=AHEAD)) as frames,
+        closing(ahead(decoded, _frames(recording, odometry), threads=1, depth=AHEAD)) as frames,
         tqdm(total=recording.count, desc="encoding", unit="image") as progress,
     ):
         for frame, image in frames:
             progress.update()
-            if image is not None:
-                descriptors.append(engine.encode_one(CameraImage(image)))
-                stamps.append(frame.stamp)
-                rows.append(-1 if frame.row is None else frame.row)
+            try:
+                descriptors.append(_descriptor(image, engine))
+            except InputError as error:
+                refused.append(str(error))
+                continue
+            stamps.append(frame.stamp)
+            rows.append(-1 if frame.row is None else frame.row)
+    if refused:
+        logger.warning("%d of %d images left out, the first: %s", len(refused), recording.count, refused[0])
     row = np.array(rows, np.int64)
     known = row >= 0
     if known.sum() < FEWEST:
@@ -135,11 +144,11 @@ def _frames(recording: Recording, odometry: Odometry) -> Iterator[Frame]:
             odometry.add(message.stamp, message.pose)
 
 
-def _decoded(frame: Frame) -> Image | None:
-    try:
-        return frame.image()
-    except InputError:
-        return None
+def _descriptor(image: Image | str, engine: AnyEngine) -> NDArray[np.float32]:
+    """Return the (P,) descriptor of an image; raises InputError where there is none."""
+    if isinstance(image, str):
+        raise InputError(image)
+    return engine.encode_one(CameraImage(image))
 
 
 def fit_calibration(

@@ -21,12 +21,12 @@ from tqdm import tqdm
 from training.comparing.jobs import run_jobs
 from training.comparing.task import match_task
 from training.learning.augmentation import Augmentation
+from training.learning.fabric import start_fabric
 from training.learning.initialise import Whiten
 from training.learning.inputs import Cache
 from training.learning.mining import Mining
 from training.learning.model import Model, trunk_file
 from training.learning.optimisation import Optimisation
-from training.learning.processes import start_fabric
 from training.learning.run import TrainingRun
 from training.learning.run_folder import RunFolder
 from training.learning.split import check_ends, hold_out
@@ -36,6 +36,7 @@ from vpr_ros.command import run
 from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Rows
+from vpr_ros.pages.markdown import markdown_table
 from vpr_ros.sources import read_sources
 
 RADII = (25.0, 10.0)
@@ -189,7 +190,8 @@ def _task(rows: Rows, task: str, radius: float) -> Validation:
 
 def table(jobs: list[Job]) -> str:
     """Return the figures of the finished runs in Markdown: means (± deviation of recall@1) over runs."""
-    lines: list[str] = []
+    heads: list[str] = []
+    rows: list[list[str]] = []
     for variant in dict.fromkeys(job.variant for job in jobs):
         runs = [
             json.loads(RunFolder(job.folder).history.read_text())
@@ -199,18 +201,17 @@ def table(jobs: list[Job]) -> str:
         if not runs:
             continue
         names = [key.removesuffix("recall@1") for key in runs[0]["epochs"][0] if key.endswith("recall@1")]
-        if not lines:
-            heads = [f"{name.removesuffix(': ') or 'all sessions'} R@1/5/10" for name in names]
-            lines += ["| variant | weights | " + " | ".join(heads) + " |", "|---" * (len(names) + 2) + "|"]
+        if not heads:
+            measured = [f"{name.removesuffix(': ') or 'all sessions'} R@1/5/10" for name in names]
+            heads = ["variant", "weights", *measured]
         for weights, entries in (
             ("before training", [each["epochs"][0] for each in runs]),
             ("best epoch", [each["epochs"][each["best"]] for each in runs]),
             ("last epoch", [each["epochs"][-1] for each in runs]),
             ("best, whitened", [each["whitened"] for each in runs]),
         ):
-            cells = [_cell(entries, name) for name in names]
-            lines.append(f"| {variant} | {weights} ({len(runs)}) | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            rows.append([variant, f"{weights} ({len(runs)})", *(_cell(entries, name) for name in names)])
+    return (markdown_table(heads, rows) if rows else "") + "\n"
 
 
 def _cell(entries: list[dict[str, float]], name: str) -> str:

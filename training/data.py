@@ -16,12 +16,12 @@ from training.data_check.clock_offset import clock_offset
 from training.data_check.facts import area_of, facts_of, metres_of
 from training.data_check.mistakes import same_content, same_stamp, swapped, without_fix
 from training.data_check.picture import draw_data
-from vpr_ros.bag import COMPRESSED, RAW, BagFile, choose_topic
 from vpr_ros.command import run_one_of
+from vpr_ros.drives.bag_file import COMPRESSED, RAW, BagFile, choose_topic
+from vpr_ros.drives.sessions import sessions_of
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.images.image_files import images_below
-from vpr_ros.maps.sessions import sessions_of
 from vpr_ros.sources import Source, parse_source, read_source
 
 #: Width and height that images are compared at.

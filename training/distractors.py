@@ -31,6 +31,7 @@ from tqdm import tqdm
 from training.learning.augmentation import Augmentation, Changes, apply_changes, draw_changes
 from training.learning.initialise import IN_ALL, PER_IMAGE, WHITENING_IMAGES, sample_local, sample_rows
 from training.learning.model import Model
+from training.measuring.descriptor_folder import CROPS, PHOTOGRAPHS, PLACES, SHARD, save, save_queries, shard
 from vpr_ros.command import run
 from vpr_ros.encoder import Encoder, load_encoder, save_encoder
 from vpr_ros.engine import choose_device
@@ -38,15 +39,11 @@ from vpr_ros.engines.half_encoder import HalfEncoder
 from vpr_ros.errors import InputError
 from vpr_ros.files.atomic_file import replacing_file
 from vpr_ros.geotagged import GeotaggedImages, Image, Rows, within_radius
-from vpr_ros.metrics import has_positive
+from vpr_ros.metrics import RIGHT_M, has_positive
 from vpr_ros.netvlad import NetVLAD, Whitening
 from vpr_ros.sources import read_sources
 
-PLAN, ENCODER, PLACES = "plan.json", "encoder.safetensors", "places.npy"
-#: Queries of two kinds, each with its rows and descriptors.
-PHOTOGRAPHS, CROPS = "photographs", "crops"
-#: Places of one file, 256 MiB at 4096 dimensions: what is computed again after an interruption.
-SHARD = 1 << 15
+PLAN, ENCODER = "plan.json", "encoder.safetensors"
 #: Images that are encoded together.
 BATCH = 256
 #: Of each side, what a crop keeps at least; degrees that it is turned by, and the natural logarithm of the
@@ -55,8 +52,6 @@ KEPT, TURNED, GAMMA = 0.35, 5.0, 0.5
 CHANGED = Augmentation(colour=0.4, blur=1.5)
 #: Degrees of latitude and longitude that a crop stands apart, at most: a metre.
 APART = 1 / 111_200
-#: Metres within which a place found is the right one.
-RADIUS = 25.0
 #: Longer side to shorter side that photographs are cut to before they are cropped.
 LONG, SHORT = 4, 3
 
@@ -105,9 +100,9 @@ def distractors(
         save_encoder(fitted, out / ENCODER, f"{trunk} off the shelf, to measure maps with", half=True)
     encoder = load_encoder(out / ENCODER)
     half = HalfEncoder(encoder, where)
-    save_set(out, PHOTOGRAPHS, asked.rows, _encode_photographs(asked, encoder, half))
+    save_queries(out, PHOTOGRAPHS, asked.rows, _encode_photographs(asked, encoder, half))
     rows, crops = _draw(mapped.rows, held_out, [seed, 1])
-    save_set(out, CROPS, rows, _encode_crops(crops, canvases, half, dimension))
+    save_queries(out, CROPS, rows, _encode_crops(crops, canvases, half, dimension))
     tables = [mapped.rows]
     for start in tqdm(range(0, count, SHARD), desc="encoding crops", unit="file"):
         photographs = np.arange(start, max(start, min(len(mapped), start + SHARD)))
@@ -120,23 +115,6 @@ def distractors(
             save(file, np.concatenate([first, further]).astype(np.float16))
     save(out / PLACES, np.concatenate(tables))
     print(f"{out}: {count} places, {len(mapped)} of them photographs; {len(asked)} + {held_out} queries")
-
-
-def shard(folder: Path, start: int) -> Path:
-    """Return the file whose first descriptor is that of place `start`, a multiple of SHARD."""
-    return folder / f"descriptors-{start // SHARD:04d}.npy"
-
-
-def save_set(folder: Path, name: str, rows: Rows, descriptors: NDArray[np.float32]) -> None:
-    """Write queries of one kind."""
-    save(folder / f"{name}-rows.npy", rows)
-    save(folder / f"{name}-descriptors.npy", descriptors)
-
-
-def save(file: Path, array: NDArray[np.generic]) -> None:
-    """Write an array, whole or not at all."""
-    with replacing_file(file) as partial, partial.open("wb") as opened:
-        np.save(opened, array, allow_pickle=False)
 
 
 def _keep_plan(file: Path, plan: dict[str, object]) -> None:
@@ -155,7 +133,7 @@ def _split(data: list[Path], queries: list[str]) -> tuple[GeotaggedImages, Geota
         asks += named if any(named) else [row % 2 == 1 for row in range(len(sessions))]
     images, asking = read_sources(data), np.array(asks)
     mapped, asked = images.select(~asking), images.select(asking)
-    return mapped, asked.select(has_positive(within_radius(asked.rows, mapped.rows, RADIUS)))
+    return mapped, asked.select(has_positive(within_radius(asked.rows, mapped.rows, RIGHT_M)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,12 +243,8 @@ def _encode_photographs(images: GeotaggedImages, encoder: Encoder, half: HalfEnc
     """Return the (N, P) descriptors of photographs, one by one: they are few, and of several shapes."""
     descriptors = np.empty((len(images), encoder.dimension), np.float32)
     for row in range(len(images)):
-        descriptors[row] = half(_fitted(images.read(row), encoder).to(half.mean.device))[0].cpu().numpy()
+        descriptors[row] = half(encoder.fit_image(images.read(row)).to(half.mean.device))[0].cpu().numpy()
     return descriptors
-
-
-def _fitted(image: Image, encoder: Encoder) -> Tensor:
-    return encoder.fit_size(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])
 
 
 @torch.inference_mode()
@@ -287,7 +261,7 @@ def _fit(
     rng = np.random.default_rng(seed)
     chosen = sample_rows(len(images), IN_ALL // PER_IMAGE, rng).tolist()
     encoder = encoder.to(device)
-    fitted = (_fitted(images.read(row), encoder).to(device) for row in chosen)
+    fitted = (encoder.fit_image(images.read(row)).to(device) for row in chosen)
     local = sample_local((encoder.local(image) for image in fitted), rng)
     cast(NetVLAD, encoder.pooling).initialise(local, "v1", seed)
     half = HalfEncoder(encoder, device)

@@ -21,8 +21,9 @@ from vpr_ros.geotagged import GeotaggedImages, within_radius
 from vpr_ros.metrics import has_positive, recall_at
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.pages.gallery import Matching, write_gallery
+from vpr_ros.pages.markdown import markdown_table
 from vpr_ros.place_map import PlaceMap, open_map
-from vpr_ros.sources import read_sources
+from vpr_ros.sources import paths_of, read_sources
 
 NS = (1, 2, 3, 4, 5, 10, 15, 20, 25)
 #: Those of them that a table of several maps has.
@@ -94,7 +95,7 @@ def evaluate(
         raise InputError(f"--radius {radius:g}: expected a positive number of metres")
     if views < 1:
         raise InputError(f"--views {views}: expected at least 1")
-    maps, files = [map] if isinstance(map, Path) else map, [weights] if isinstance(weights, Path) else weights
+    maps, files = paths_of(map), paths_of(weights)
     if gallery_queries < 1:
         raise InputError(f"--gallery-queries {gallery_queries}: expected at least 1")
     if gallery is not None and len(maps) > 1:
@@ -190,8 +191,8 @@ def table(measured: Sequence[dict[str, Any]]) -> str:
         cells += [f"{each[name]}" for name in ("queries", "unmapped", "places", "dimension")]
         cells += [f"{each['bytes_a_place']:.0f}", *_milliseconds(each)]
         cells += [f"{100 * each[f'recall@{n}']:.1f}" for n in COLUMNS]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *rows])
+        rows.append(cells)
+    return markdown_table(heads, rows)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ from vpr_ros.engines.exported_model import (
 )
 from vpr_ros.errors import InputError
 from vpr_ros.files.atomic_file import sync
+from vpr_ros.files.checksum import sum_of
 from vpr_ros.geotagged import Image
 from vpr_ros.images.image_files import images_below, open_image
-from vpr_ros.maps.manifest import sum_of
 from vpr_ros.maps.statistics import evenly
 
 SUFFIXES = {"onnx": SUFFIX, "torch": ".pt"}
@@ -151,9 +151,8 @@ def descriptors_of(encoder: Encoder, file: Path) -> Callable[[list[Image]], NDAr
     model = torch.jit.load(str(file))  # type: ignore[no-untyped-call]  # our own, written just now
 
     def encode(images: list[Image]) -> NDArray[np.float32]:
-        planes = [torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] for image in images]
         with torch.no_grad():
-            made = [model(encoder.normalise(encoder.fit_size(each))) for each in planes]
+            made = [model(encoder.normalise(encoder.fit_image(each))) for each in images]
         return np.asarray(torch.cat(made).numpy(), np.float32)
 
     return encode

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.heat_figure import Column, draw_heats
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, check_size
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
 from vpr_ros.images.image_files import open_image
 from vpr_ros.open_engine import AnyEngine, open_engine
+from vpr_ros.pages.heat_figure import Column, draw_heats
 from vpr_ros.pages.occlusion import SQUARE, heat_of
 from vpr_ros.place_map import PlaceMap, open_map
 

@@ -10,7 +10,7 @@ from training.foreign.network import to_encoder
 from vpr_ros.command import run
 from vpr_ros.encoder import save_encoder
 from vpr_ros.errors import InputError
-from vpr_ros.maps.manifest import sum_of
+from vpr_ros.files.checksum import sum_of
 
 
 def import_weights(file: Path, out: Path, input_size: int = 480) -> None:

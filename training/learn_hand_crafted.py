@@ -13,7 +13,7 @@ from vpr_ros.command import run
 from vpr_ros.encoders.hand_crafted import HandCrafted, save_hand_crafted
 from vpr_ros.encoders.local_features import DENSE_ROOTSIFT
 from vpr_ros.errors import InputError
-from vpr_ros.sources import read_sources
+from vpr_ros.sources import names_of, read_sources
 
 SUFFIX = ".safetensors"
 
@@ -64,9 +64,7 @@ def learn_hand_crafted(
     encoder = learn_aggregate(architecture, images, seed)
     if dimension:
         encoder = whitened(encoder, images, whiten, seed)
-    sources = [data] if isinstance(data, Path) else data
-    names = ", ".join("/".join(source.resolve().parts[-2:]) for source in sources)
-    said = f"{features}, {aggregate} of {centres}; {len(images)} images of {names}"
+    said = f"{features}, {aggregate} of {centres}; {len(images)} images of {names_of(data)}"
     save_hand_crafted(encoder, out, said)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, {encoder.dimension} dimensions; {said}")
 

@@ -19,7 +19,7 @@ from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, Architecture, Encoder, save_encoder
 from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.netvlad import NetVLAD
-from vpr_ros.sources import read_sources
+from vpr_ros.sources import names_of, read_sources
 from vpr_ros.trunks import load_imagenet_weights
 
 
@@ -59,15 +59,13 @@ def make_default_model(
     encoder = Encoder(Architecture(trunk=trunk, clusters=clusters, input_size=input_size)).eval()
     load_imagenet_weights(encoder.trunk, trunk, trunk_weights)
     chosen = sample_rows(len(images), IN_ALL // PER_IMAGE, rng).tolist()
-    local = sample_local((encoder.local(_tensor(encoder, images.read(row))) for row in chosen), rng)
+    local = sample_local((encoder.local(encoder.fit_image(images.read(row))) for row in chosen), rng)
     cast(NetVLAD, encoder.pooling).initialise(local, initialisation, seed)
     descriptors = _descriptors(encoder, images, crops, rng)
     whitened = with_whitening(encoder, descriptors, Whiten(dimension, shrinkage))
-    sources = [data] if isinstance(data, Path) else data
-    names = ", ".join("/".join(source.resolve().parts[-2:]) for source in sources)
     said = (
         f"trunk: ImageNet classification ({trunk} of torchvision), unchanged; centres and whitening: "
-        f"{len(images)} images of {names}; no training for place recognition"
+        f"{len(images)} images of {names_of(data)}; no training for place recognition"
     )
     save_encoder(whitened, out, said, half=True)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB; {said}")
@@ -81,12 +79,8 @@ def _descriptors(
     for row in tqdm(range(len(images)), desc="whitening", unit="image"):
         image = images.read(row)
         views = [image, *(_crop(image, rng) for _ in range(crops))]
-        gathered += [encoder(_tensor(encoder, view)).numpy() for view in views]
+        gathered += [encoder(encoder.fit_image(view)).numpy() for view in views]
     return np.concatenate(gathered)
-
-
-def _tensor(encoder: Encoder, image: Image) -> torch.Tensor:
-    return encoder.fit_size(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])
 
 
 def _crop(image: Image, rng: np.random.Generator) -> Image:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.command import run_one_of
+from vpr_ros.drives.sessions import sessions_of
 from vpr_ros.errors import InputError
 from vpr_ros.files.atomic_folder import changing
 from vpr_ros.maps.box import Box
@@ -21,7 +22,6 @@ from vpr_ros.maps.edit import Merged, keep, merge_sources, whole, without_repeat
 from vpr_ros.maps.geojson import write_geojson
 from vpr_ros.maps.info import facts_of, said_of_writers, told
 from vpr_ros.maps.redundant import repeated, spaced
-from vpr_ros.maps.sessions import sessions_of
 from vpr_ros.maps.verify import open_whole, wrong_with
 from vpr_ros.maps.writer import check_replaceable
 from vpr_ros.pages.map_page import write_map_page

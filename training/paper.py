@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
@@ -31,7 +31,7 @@ from training.learning.optimisation import Optimisation
 from training.learning.run_folder import check_same
 from training.learning.split import check_ends
 from training.learning.supervision import Radii
-from vpr_ros.command import run
+from vpr_ros.command import by_option, run
 from vpr_ros.errors import InputError
 from vpr_ros.files.atomic_file import replacing_file
 
@@ -149,22 +149,11 @@ def _runs(out: Path, held_out: bool, ends: list[str] | None, seeds: int) -> list
 def _check_same(out: Path, division: Division, recipe: Recipe) -> None:
     """Raise InputError where other options have made what is there; write them down where nothing is."""
     file = out / "options.json"
-    options = json.loads(json.dumps(_flat({**asdict(division), **asdict(recipe)}), default=str))
+    options = json.loads(json.dumps(by_option({**asdict(division), **asdict(recipe)}), default=str))
     if file.is_file():
         check_same(read_json(file), options, out)
     else:
         write_json(file, options)
-
-
-def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        flat |= (
-            {f"{name}.{key}": each for key, each in value.items()}
-            if isinstance(value, dict)
-            else {name: value}
-        )
-    return flat
 
 
 def _cost(out: Path, row: Row) -> Path:

@@ -12,21 +12,21 @@ from typing import Any
 
 from training.learning.augmentation import Augmentation
 from training.learning.checkpoint import load_checkpoint
+from training.learning.fabric import check_processes, is_first_process, start_fabric
 from training.learning.initialise import Whiten
 from training.learning.inputs import Cache
 from training.learning.mining import Mining
 from training.learning.model import Model
 from training.learning.optimisation import Optimisation
-from training.learning.processes import check_processes, is_first_process, start_fabric
 from training.learning.run import TrainingRun
 from training.learning.run_folder import RunFolder
 from training.learning.split import split_by_place
 from training.learning.supervision import Radii
-from vpr_ros.command import run
+from vpr_ros.command import by_option, run
 from vpr_ros.engine import choose_device
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
-from vpr_ros.sources import read_sources
+from vpr_ros.sources import names_of, read_sources
 
 logger = logging.getLogger(__name__)
 
@@ -125,14 +125,13 @@ def train(
             "by day (docs/results.md)",
             *(len(images), sessions),
         )
-    flat = _flat(options)
+    flat = by_option(options)
     fixed = {name: flat[name] for name in flat if not {name, name.split(".", maxsplit=1)[0]} & FREE}
-    names = ", ".join("/".join(path.resolve().parts[-2:]) for path in _paths(data))
     state = load_checkpoint(folder.checkpoint) if resume else None
     with ExitStack() as closing:
         training_run = TrainingRun(
             *(fabric, folder, images, validation, model, radii, mining, optimisation, augmentation, cache),
-            *(val_radius, seed, state, f"{len(images)} images of {names}", fixed, closing),
+            *(val_radius, seed, state, f"{len(images)} images of {names_of(data)}", fixed, closing),
         )
         if fabric.global_rank == 0:
             folder.write_config(options | {"resume": False})
@@ -154,10 +153,6 @@ def _hold_out(images: GeotaggedImages, share: float, gap: float) -> tuple[Geotag
     return images.select(kept), images.select(held)
 
 
-def _paths(data: Path | list[Path]) -> list[Path]:
-    return [data] if isinstance(data, Path) else data
-
-
 def _plain(value: Any) -> Any:
     """Return options as YAML has them: dataclasses as dicts, paths as strings."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -167,14 +162,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Return nested options by their names on the command line."""
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        flat |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
-    return flat
 
 
 if __name__ == "__main__":

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from json import dumps
-from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
-from time import monotonic, monotonic_ns, perf_counter, sleep, time_ns
+from time import perf_counter
 from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, PointCloud2
+from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
+from vpr_ros.benches.camera import Camera, echoing
+from vpr_ros.benches.listener import Listener, listening
 from vpr_ros.benches.street import street
-from vpr_ros.benches.traffic import Stream, echo, send
+from vpr_ros.benches.traffic import Stream
 from vpr_ros.command import run
 from vpr_ros.encoder import DEFAULT_WEIGHTS, load_encoder
 from vpr_ros.engine import Engine, choose_device
@@ -35,16 +30,11 @@ from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
 from vpr_ros.images.pixels import compress
 from vpr_ros.maps.writer import InMemory, write_map
-from vpr_ros.messages import stamp_to_ns
 from vpr_ros.metrics import percentiles
-from vpr_ros.node_process import node_process
+from vpr_ros.node_process import node_process, private_domain
 from vpr_ros.nodes.health import FATES
 
 NODE = "/vpr_localiser"
-#: Seconds that the node may take to start, and to answer a frame.
-START_TIMEOUT, ANSWER_TIMEOUT = 180.0, 5.0
-#: Answers that come before anything is measured.
-WARM_UP = 30
 #: Seconds of the echo; of the node it is --seconds.
 ECHO_SECONDS = 10.0
 #: Fast DDS loses large images by default.
@@ -86,9 +76,6 @@ def bench_node(
     """
     if not (rate > 0 and seconds > 0 and width > 0 and height > 0 and places > 0):
         raise InputError("--rate, --seconds, --width, --height and --places: expected positive numbers")
-    # off the robot's own network, unless the user chose a domain
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     pictures = [_picture(seed, width, height) for seed in range(4)]
     figures: dict[str, Any] = {
         "device": str(choose_device(device)),
@@ -100,17 +87,12 @@ def bench_node(
         "load_before": round(os.getloadavg()[0], 2),
         "forward_ms": _forward_ms(weights, device, pictures[0]),
     }
-    with tempfile.TemporaryDirectory() as folder, _listener() as listener:
+    with private_domain(), tempfile.TemporaryDirectory() as folder, listening() as listener:
         scratch = Path(folder)
         messages = [_message(picture, compressed) for picture in pictures]
         topic, profile = "/image/compressed" if compressed else "/image", PROFILE if shared_memory else None
-        camera = _Camera(Stream(topic, compressed, reliable, rate, profile), messages)
-        for name, raw in (("echo", False), ("raw_echo", True)):
-            with _echo(camera.stream, f"/{name}", raw):
-                listener.listen(f"/{name}")
-                before, sent = camera.send(ECHO_SECONDS, listener, lambda: None)
-                figures[f"{name}_age_ms"] = listener.ages(sent)
-                figures[f"{name}_lost"] = len(sent) - listener.heard(sent)
+        camera = Camera(Stream(topic, compressed, reliable, rate, profile), messages)
+        figures |= _transport(camera, listener)
         if map is None:
             engine = Engine(load_encoder(weights), choose_device(device))
             map = _street_map(scratch / "map", engine, pictures, places)  # noqa: A001
@@ -143,6 +125,18 @@ def bench_node(
     print(_table(figures))
     if json is not None:
         json.write_text(dumps(figures, indent=1))
+    return figures
+
+
+def _transport(camera: Camera, listener: Listener) -> dict[str, Any]:
+    """Return how old the answers of an echo are, which takes the images as messages, then as bytes."""
+    figures: dict[str, Any] = {}
+    for name, raw in (("echo", False), ("raw_echo", True)):
+        with echoing(camera.stream, f"/{name}", raw):
+            listener.listen(f"/{name}")
+            _, sent = camera.send(ECHO_SECONDS, listener, lambda: None)
+        figures[f"{name}_age_ms"] = listener.ages(sent)
+        figures[f"{name}_lost"] = len(sent) - listener.heard(sent)
     return figures
 
 
@@ -220,136 +214,6 @@ def _street_map(folder: Path, engine: Engine, pictures: list[Image], places: int
     source.add(*street(engine, pictures, places))
     write_map(folder, source, engine.fingerprint, geotag_std=1.0, index="flat", progress=False)
     return folder
-
-
-@contextmanager
-def _echo(stream: Stream, answers: str, raw: bool) -> Iterator[None]:
-    process = get_context("spawn").Process(target=echo, args=(stream, answers, raw), daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.join()
-
-
-class _Listener:
-    """Hears answers, and when; and what the node says of itself."""
-
-    def __init__(self) -> None:
-        #: Of stamps: a clock that nobody sets while it is measured.
-        self.clock_offset = time_ns() - monotonic_ns()
-        self._node = rclpy.create_node("bench_listener")
-        self._arrived: dict[int, int] = {}
-        self._status: dict[str, str] = {}
-        self._subscription: Any = None
-        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = Thread(target=self._executor.spin, name="listen", daemon=True)
-        self._thread.start()
-
-    def listen(self, topic: str) -> None:
-        """Forget what was heard and hear this topic."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-        self._arrived = {}
-        self._subscription = self._node.create_subscription(PointCloud2, topic, self._on_answer, 1000)
-
-    @property
-    def count(self) -> int:
-        """Answers so far."""
-        return len(self._arrived)
-
-    def heard(self, stamps: list[int]) -> int:
-        """Return how many of the images of these stamps were answered."""
-        return len(self._arrived.keys() & set(stamps))
-
-    def ages(self, stamps: list[int]) -> dict[str, float | None]:
-        """Return how old their answers were on arrival, ms."""
-        arrived = self._arrived
-        return percentiles([(arrived[stamp] - stamp) / 1e6 for stamp in stamps if stamp in arrived])
-
-    def diagnostics(
-        self, sent: int, check: Callable[[], None]
-    ) -> tuple[dict[str, int], dict[str, dict[str, float]]]:
-        """Wait until the node has counted all that it received; return frames by fate and its stages, ms."""
-        deadline = monotonic() + ANSWER_TIMEOUT
-        while not (counts := self._counts()) or (counts["received"] < sent and monotonic() < deadline):
-            check()
-            sleep(0.05)
-        stages: dict[str, dict[str, float]] = {}
-        for name, value in self._status.items():
-            stage, _, rest = name.partition(" ")
-            if rest in ("p50 ms", "p95 ms", "p99 ms"):
-                stages.setdefault(stage, {})[rest[:3]] = float(value)
-        return counts, stages
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._executor.shutdown()
-        self._thread.join(timeout=5.0)
-        self._node.destroy_node()
-
-    def _counts(self) -> dict[str, int]:
-        names = ("received", *FATES)
-        return {
-            name: int(self._status[f"frames {name}"]) for name in names if f"frames {name}" in self._status
-        }
-
-    def _on_answer(self, message: PointCloud2) -> None:
-        self._arrived.setdefault(stamp_to_ns(message.header.stamp), self.clock_offset + monotonic_ns())
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self._status = {each.key: each.value for status in message.status for each in status.values}
-
-
-@contextmanager
-def _listener() -> Iterator[_Listener]:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        listener = _Listener()
-        try:
-            yield listener
-        finally:
-            listener.close()
-    finally:
-        rclpy.try_shutdown()
-
-
-class _Camera:
-    """Sends its images from a process of its own."""
-
-    def __init__(self, stream: Stream, messages: list[Any]) -> None:
-        self.stream = stream
-        self._messages = messages
-
-    def send(
-        self, seconds: float, listener: _Listener, check: Callable[[], None]
-    ) -> tuple[list[int], list[int]]:
-        """Send until answers come, then for so long; return the stamps of both."""
-        context = get_context("spawn")
-        answered, sent = context.Event(), context.Queue()
-        arguments = (self.stream, self._messages, seconds, listener.clock_offset, answered, sent)
-        process = context.Process(target=send, args=arguments, daemon=True)
-        with ExitStack() as leaving:
-            process.start()
-            leaving.callback(process.join)
-            leaving.callback(answered.clear)
-            deadline = monotonic() + START_TIMEOUT
-            while listener.count < WARM_UP:
-                check()
-                if monotonic() > deadline or not process.is_alive():
-                    process.terminate()
-                    raise InputError(f"{listener.count} answers within {START_TIMEOUT:g} s")
-                sleep(0.01)
-            answered.set()
-            stamps = sent.get(), sent.get()
-            deadline = monotonic() + ANSWER_TIMEOUT
-            while monotonic() < deadline and not listener.heard(stamps[1][-1:]):
-                check()
-                sleep(0.01)
-            return stamps
 
 
 def main() -> None:

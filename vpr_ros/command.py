@@ -93,6 +93,14 @@ def as_options(function: Callable[..., Any], values: Mapping[str, object]) -> li
     return options
 
 
+def by_option(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested options by their names on the command line."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        flat |= by_option(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
+    return flat
+
+
 def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 

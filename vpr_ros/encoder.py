@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vpr_ros.encoders.weights_file import (
@@ -76,7 +78,7 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(architecture.std).view(3, 1, 1), persistent=False)
 
     def local(self, images: Tensor) -> Tensor:
-        """Return the (B, D, H', W') conv5 map, before normalisation.
+        """Return the (B, D, H', W') map of conv5, of a ResNet conv4, before normalisation.
 
         The trunk may be of half precision; what comes after it may not: a cluster that nothing is assigned to
         has a norm that half precision rounds to zero.
@@ -100,6 +102,10 @@ class Encoder(nn.Module):
         Places are found again by another camera only if both are seen at about the same scale.
         """
         return fit_shorter_side(images, self.architecture.input_size)
+
+    def fit_image(self, image: NDArray[np.uint8]) -> Tensor:
+        """Return an (H, W, 3) RGB image as the (1, 3, h, w) batch that `fit_size` makes of it."""
+        return self.fit_size(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])
 
     def fingerprint(self) -> str:
         """Return a sha256 that changes with all that changes descriptors by more than rounding does."""

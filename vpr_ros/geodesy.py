@@ -60,9 +60,9 @@ def mean_geodetic(shares: ArrayLike, latitude: ArrayLike, longitude: ArrayLike, 
     """
     longitude = np.asarray(longitude, np.float64)
     first = longitude[:1]
-    apart = np.mod(longitude - first + 180.0, 360.0) - 180.0
+    apart = wrap_degrees(longitude - first)
     mean = np.asarray(shares) @ np.stack([latitude, apart, altitude], axis=-1)
-    mean[:, 1] = np.mod(mean[:, 1] + first + 180.0, 360.0) - 180.0
+    mean[:, 1] = wrap_degrees(mean[:, 1] + first)
     return np.asarray(mean, np.float64)
 
 
@@ -99,3 +99,8 @@ def wrap(angle: ArrayLike) -> Array:
     """Return the angle, in radians, in [-pi, pi)."""
     wrapped: Array = np.mod(np.asarray(angle, np.float64) + np.pi, 2 * np.pi) - np.pi
     return np.where(wrapped >= np.pi, -np.pi, wrapped)  # rounding may reach the open end
+
+
+def wrap_degrees(angle: Array) -> Array:
+    """Return the angle, in degrees, from -180 to 180; NaN stays."""
+    return np.asarray(np.mod(angle + 180.0, 360.0) - 180.0)

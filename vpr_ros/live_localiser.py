@@ -9,11 +9,11 @@ from threading import Lock
 import numpy as np
 import torch
 
-from vpr_ros.drives.odometry import Pose
 from vpr_ros.engines.gpu_jpeg import GpuImage, JpegDecoder
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Answer, Localiser, Settings, on_map
+from vpr_ros.odometry import Pose
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.prior import Prior

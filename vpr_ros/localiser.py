@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from vpr_ros.calibration import NEVER, Calibration, read_calibration
-from vpr_ros.drives.odometry import Pose
 from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.maps.resident import ResidentMap, fits
+from vpr_ros.odometry import Pose
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap, Places, open_map
 from vpr_ros.prior import Prior, within_reach

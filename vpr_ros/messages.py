@@ -21,7 +21,6 @@ from sensor_msgs.msg import (
 )
 from std_msgs.msg import Header
 
-from vpr_ros.drives.odometry import Pose as OdometryPose
 from vpr_ros.engines.gpu_jpeg import GpuImage, JpegDecoder
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Image
@@ -35,6 +34,7 @@ from vpr_ros.images.pixels import (
     image_from_compressed,
     image_from_raw,
 )
+from vpr_ros.odometry import Pose as OdometryPose
 from vpr_ros.prior import Prior
 
 #: Variance, rad^2, of an angle that an image match says nothing about: finite, as filters demand.

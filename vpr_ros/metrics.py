@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+#: Metres within which an answer is right, and within which of a place a frame is on the map.
+RIGHT_M = 25.0
+
 
 def recall_at(
     retrieved: Sequence[NDArray[np.int64]], positives: Sequence[NDArray[np.intp]], ns: Sequence[int]

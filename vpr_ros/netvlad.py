@@ -18,6 +18,8 @@ from vpr_ros.errors import InputError
 
 #: The ratio of the second largest soft-assignment to the largest, on average, right after initialisation.
 SECOND_TO_FIRST = 0.01
+#: Of k-means.
+ITERATIONS = 100
 
 
 class NetVLAD(nn.Module):
@@ -146,14 +148,12 @@ class Whitening(nn.Module):
         self.bias.copy_(torch.from_numpy(bias))
 
 
-def kmeans(
-    points: NDArray[np.float32], clusters: int, seed: int, iterations: int = 100
-) -> NDArray[np.float32]:
+def kmeans(points: NDArray[np.float32], clusters: int, seed: int) -> NDArray[np.float32]:
     """Return (clusters, D) centres of the (N, D) points."""
     result = faiss.Kmeans(
         points.shape[1],
         clusters,
-        niter=iterations,
+        niter=ITERATIONS,
         seed=seed,
         min_points_per_centroid=1,
         max_points_per_centroid=len(points),  # learn from all of them

@@ -1,4 +1,4 @@
-"""The node as a process of its own, for as long as a context lasts."""
+"""The node as a process of its own, in a domain of its own, for as long as a context lasts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vpr_ros.errors import InputError
+
+
+@contextmanager
+def private_domain() -> Iterator[None]:
+    """Keep this process, and those it starts, off the robot's own network, unless a domain was chosen."""
+    humble = os.environ.get("ROS_DISTRO") == "humble"
+    local = {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    added = {"ROS_DOMAIN_ID": str(1 + os.getpid() % 100)} | local
+    added = {name: value for name, value in added.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 class NodeProcess:

@@ -280,7 +280,7 @@ def _open(found: Path, fingerprint: str | None, memory_mapped: bool) -> PlaceMap
             f"{found}: built with other weights ({manifest.encoder[:12]}, these are {fingerprint[:12]}): "
             "name the weights it was built with, or build it again with these"
         )
-    check_files(found, manifest, whole=False)
+    check_files(found, manifest)
     places = read_places(found, manifest.format == 1, memory_mapped and is_large(found / PLACES))
     index = read_index(found / INDEX, memory_mapped and is_large(found / INDEX))
     if not len(places) == index.ntotal == manifest.places or index.d != manifest.dimension:

@@ -18,15 +18,15 @@ from vpr_ros.drives.kidnapping import kidnapped
 from vpr_ros.drives.recording import open_recording
 from vpr_ros.encoder import DEFAULT_WEIGHTS
 from vpr_ros.errors import InputError
-from vpr_ros.localiser import Settings, open_localiser
+from vpr_ros.localiser import Localiser, Settings
 from vpr_ros.open_engine import open_engine
 from vpr_ros.place_map import open_map
 from vpr_ros.replays.answers import Judge
 from vpr_ros.replays.direct import replay_direct
 from vpr_ros.replays.drive_metrics import table
 from vpr_ros.replays.provenance import provenance
-from vpr_ros.replays.replayed import write_result
 from vpr_ros.replays.requirement import parse_requirements, unmet
+from vpr_ros.report import write_result
 
 logger = logging.getLogger(__name__)
 
@@ -100,22 +100,26 @@ def replay(
         raise InputError(f"--rate {rate:g}, --frame-rate {frame_rate:g}: expected positive numbers")
     settings = Settings(k=k, precision=precision, filter=filter, max_speed=max_speed)
     parameters: dict[str, object] = {"device": device, **asdict(settings)}
-    engine = open_engine(weights, device) if heat else None
+    direct = not through_node and node is None
+    bag = _node_output(out, record, through_node, node)
+    if kidnap and not (direct and odometry_topic is None):
+        raise InputError("--kidnap goes without a node and without odometry, which would know of the jumps")
+    engine = open_engine(weights, device) if heat or direct else None
     place_map = open_map(map, engine.fingerprint if engine else None)
     calibration = read_calibration(place_map)
-    bag = _node_output(out, record, through_node, node)
     recording = open_recording(
         data, session, rows, image_topic, fix_topic, frame_rate, truth, odometry_topic, max_fix_gap
     )
     if kidnap:
-        if through_node or node is not None or odometry_topic is not None:
-            raise InputError(
-                "--kidnap goes without a node and without odometry, which would know of the jumps"
-            )
         recording = kidnapped(recording, kidnap)
     judge = Judge(recording.images.rows, place_map)
     out.mkdir(parents=True, exist_ok=True)
-    if through_node or node is not None:
+    if engine is not None and direct:
+        localiser = Localiser(engine, place_map, calibration, settings)
+        if doubts := localiser.doubts():
+            logger.warning(doubts)
+        replayed = replay_direct(recording, judge, localiser)
+    else:
         # here, and nowhere else, ROS is needed
         from vpr_ros.replays import through_node as ros  # noqa: PLC0415
 
@@ -126,23 +130,12 @@ def replay(
         else:
             files = {"map": map.resolve(), "weights": weights.resolve()}
             given = {**parameters, **files, "use_odometry": odometry_topic is not None}
-            replayed = ros.replay_through_own_node(
-                recording,
-                judge,
-                calibration,
-                given,
-                out / "node.log",
-                rate,
-                bag,
-            )
-    else:
-        localiser = open_localiser(weights, map, device, settings)
-        if doubts := localiser.doubts():
-            logger.warning(doubts)
-        replayed = replay_direct(recording, judge, localiser)
+            log = out / "node.log"
+            replayed = ros.replay_through_own_node(recording, judge, calibration, given, log, rate, bag)
     facts = provenance(place_map, calibration, None if node else weights, {} if node else parameters)
     figures = write_result(
-        out, data.name, replayed, recording.images, place_map, command, facts, required, engine
+        *(out, data.name, replayed, recording.images, place_map, command, facts, required),
+        engine if heat else None,
     )
     print(table(figures))
     missed = unmet(required, figures)

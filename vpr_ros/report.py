@@ -1,16 +1,21 @@
-"""The report of a drive: one page with what was reached, where it went wrong, and how to repeat it."""
+"""What people are given of a replayed drive: answers, figures, and a page that reports them."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from vpr_ros.files.atomic_file import replacing_file
 from vpr_ros.geotagged import GeotaggedImages
 from vpr_ros.open_engine import AnyEngine
 from vpr_ros.pages import drive_charts as charts
+from vpr_ros.pages.drive_picture import draw_drive
 from vpr_ros.pages.inline_svg import inline_svg
 from vpr_ros.pages.page import write_page
 from vpr_ros.pages.report_tables import figure_rows, latency_rows, reasons, tiles
@@ -18,11 +23,72 @@ from vpr_ros.pages.track_chart import LEGEND, draw_track
 from vpr_ros.pages.worst_frames import look, worst
 from vpr_ros.pages.worst_heat import worst_heat
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.replays.answers import write_answers
+from vpr_ros.replays.drive_metrics import summarise
 from vpr_ros.replays.drive_run import Run
+from vpr_ros.replays.replayed import Replayed
 from vpr_ros.replays.requirement import Requirement, unmet
 
 #: Inches: of a chart among others, of one half a page wide, and of the tracks.
 SMALL, HALF, TRACK = (4.0, 3.1), (4.8, 3.2), (4.8, 4.2)
+
+
+def write_result(
+    out: Path,
+    drive: str,
+    replayed: Replayed,
+    images: GeotaggedImages,
+    place_map: PlaceMap,
+    command: str,
+    facts: Mapping[str, Mapping[str, object]],
+    requirements: Sequence[Requirement],
+    engine: AnyEngine | None = None,
+) -> dict[str, Any]:
+    """Write answers.csv, single.csv, metrics.json, drive.png and report.html; return the figures.
+
+    Args:
+        out: folder for them.
+        drive: its name, in words.
+        replayed: what came of it.
+        images: the frames with their true geotags.
+        place_map: the map that was searched.
+        command: that makes all this again.
+        facts: that the report lists, as `write_report` takes them.
+        requirements: that the report holds the figures against.
+        engine: for the heat of the worst frames, where the report shall show it.
+    """
+    write_answers(out / "answers.csv", replayed.final)
+    name = "filtered" if replayed.filtered else "each image alone"
+    final, single = Run(name, replayed.final, summarise(replayed.final)), None
+    if replayed.single is None:
+        (out / "single.csv").unlink(missing_ok=True)  # of an earlier replay
+    else:
+        write_answers(out / "single.csv", replayed.single)
+        single = Run("each image alone", replayed.single, summarise(replayed.single))
+    figures = {
+        "drive": drive,
+        "places": len(place_map),
+        **final.figures,
+        "single_image": None if single is None else single.figures,
+    }
+    with replacing_file(out / "metrics.json") as partial:
+        partial.write_text(json.dumps(figures, indent=1))
+    title = f"{drive}: {len(replayed.final)} frames, a map of {len(place_map)} places"
+    draw_drive(out / "drive.png", images, replayed.final, place_map, title)
+    write_report(
+        out / "report.html",
+        final,
+        single,
+        images,
+        place_map,
+        title,
+        [command],
+        facts,
+        replayed.threshold if math.isfinite(replayed.threshold) else None,
+        requirements,
+        engine,
+    )
+    return figures
 
 
 def write_report(

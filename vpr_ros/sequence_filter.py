@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from vpr_ros.drives.odometry import Motion, Pose
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import heading_to_yaw
 from vpr_ros.hypotheses import Array, Belief, Hypotheses, rank, turned
+from vpr_ros.odometry import Motion, Pose
 from vpr_ros.place_map import PlaceMap
 
 Places = NDArray[np.int64]

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.bag import is_bag, read_bag
+from vpr_ros.bag import read_bag
+from vpr_ros.drives.bag_file import is_bag
 from vpr_ros.drives.datasets.dbstruct import read_dbstruct
 from vpr_ros.drives.datasets.kitti_odometry import is_kitti_odometry, read_kitti_odometry
 from vpr_ros.drives.datasets.kitti_raw import is_kitti_raw, read_kitti_raw
@@ -156,6 +157,16 @@ def _value(form: str, option: str, text: str) -> object:
         raise InputError(f"{form},{option}={text}: expected a number") from error
 
 
+def paths_of(data: Path | Sequence[Path]) -> list[Path]:
+    """Return what an option names, one path or several, as a list."""
+    return [data] if isinstance(data, Path) else list(data)
+
+
+def names_of(data: Path | Sequence[Path]) -> str:
+    """Return the ends of paths, for whoever reads in a year what was made of them."""
+    return ", ".join("/".join(path.resolve().parts[-2:]) for path in paths_of(data))
+
+
 def read_source(
     path: Path,
     image_topic: str | None = None,
@@ -199,10 +210,10 @@ def read_sources(
         max_fix_gap: seconds between two fixes of a drive above which images between them are left out.
         spacing: metres driven from one image of a drive to the next; 0 keeps all.
     """
-    each = [paths] if isinstance(paths, Path) else paths
-    if not each:
+    named = paths_of(paths)
+    if not named:
         raise InputError("no data named: expected a bag or a folder of images")
-    images = join([read_source(path, image_topic, fix_topic, max_fix_gap, spacing) for path in each])
+    images = join([read_source(path, image_topic, fix_topic, max_fix_gap, spacing) for path in named])
     if session is not None:
         images = only_session(images, session)
     return images if rows is None else _only_rows(images, rows)

@@ -11,13 +11,13 @@ from training.comparing.parts import Parts
 from training.comparing.rows import Row
 from training.learning.augmentation import Augmentation
 from training.learning.checkpoint import load_checkpoint
+from training.learning.fabric import start_fabric
 from training.learning.hand_crafted import learn_aggregate, whitened
 from training.learning.initialise import Whiten
 from training.learning.inputs import Cache
 from training.learning.mining import Mining
 from training.learning.model import Model, trunk_file
 from training.learning.optimisation import Optimisation
-from training.learning.processes import start_fabric
 from training.learning.run import TrainingRun
 from training.learning.run_folder import RunFolder
 from training.learning.supervision import Radii

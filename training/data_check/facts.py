@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.drives.sessions import iso, sessions_of
 from vpr_ros.geodesy import Datum, to_enu
 from vpr_ros.geotagged import Rows, ground_distance
-from vpr_ros.maps.sessions import iso, sessions_of
 
 #: Sessions that are told one by one.
 _TOLD = 12

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data_check.facts import metres_of
+from vpr_ros.drives.sessions import sessions_of
 from vpr_ros.drives.track import track_heading
 from vpr_ros.geodesy import Datum, to_ecef
 from vpr_ros.geotagged import Rows, ground_distance
-from vpr_ros.maps.sessions import sessions_of
 
 #: Metres from all others beyond which a position is none of theirs.
 _FAR = 1e5

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from training.data_check.facts import area_of, metres_of
+from vpr_ros.drives.sessions import sessions_of
 from vpr_ros.files.atomic_file import replacing_file
 from vpr_ros.geotagged import Rows
-from vpr_ros.maps.sessions import sessions_of
 
 #: Sessions that get a colour of their own and a line in the legend.
 _NAMED = 10

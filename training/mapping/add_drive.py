@@ -14,6 +14,7 @@ from vpr_ros.maps.edit import check_encoder
 from vpr_ros.maps.shards import Shards, plan_of, shards_beside
 from vpr_ros.open_engine import AnyModel, engine_on, load_model
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.sources import paths_of
 
 
 def open_encoder(weights: Path | None, place_map: PlaceMap) -> AnyModel:
@@ -45,7 +46,7 @@ def encoded_beside(
     """
     engine = engine_on(encoder, device)
     width = PICTURE_WIDTH if place_map.pictures is not None else 0
-    plan = plan_of(engine.fingerprint, images.rows, [data] if isinstance(data, Path) else data, width)
+    plan = plan_of(engine.fingerprint, images.rows, paths_of(data), width)
     with shards_beside(folder, images.rows, engine.dimension, plan) as shards:
         windows = shards.missing()
         batches = encode_table(engine, images, windows, width, "encoding the drive", quiet=not windows)

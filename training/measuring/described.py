@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from training.distractors import PLACES, SHARD, shard
+from training.measuring.descriptor_folder import PLACES, SHARD, load_queries, shard
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import Rows, ground_distance
 from vpr_ros.maps.statistics import evenly
@@ -68,10 +68,10 @@ class Described:
             yield start, block.descriptors
             start += len(block.rows)
 
-    def queries(self, name: str) -> tuple[Rows, NDArray[np.float32]]:
+    def queries(self, kind: str) -> tuple[Rows, NDArray[np.float32]]:
         """Return the rows and the (M, P) descriptors of the queries of one kind."""
-        rows = np.load(self.folder / f"{name}-rows.npy", allow_pickle=False)
-        return rows, self._unit(np.load(self.folder / f"{name}-descriptors.npy", allow_pickle=False))
+        rows, descriptors = load_queries(self.folder, kind)
+        return rows, self._unit(descriptors)
 
     def nearest(self, queries: NDArray[np.float32], k: int, device: torch.device) -> NDArray[np.int64]:
         """Return the (M, k) places nearest to (M, P) queries, compared with each one in float32."""

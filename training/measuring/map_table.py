@@ -7,15 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from training.distractors import CROPS, PHOTOGRAPHS
+from training.measuring.descriptor_folder import CROPS, PHOTOGRAPHS
 from vpr_ros.maps.manifest import DESCRIPTORS, INDEX
+from vpr_ros.pages.markdown import markdown_table
 
 #: Where searches were timed.
 ONE, TWO, GPU = "one core", "two cores", "GPU"
 
 
-def lines(figures: Mapping[str, Any]) -> list[str]:
-    """Return what was measured of one index, a row of a Markdown table for each way to search it."""
+def table(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Return all that was measured in Markdown."""
+    heads = ["places", "dimensions", "index", "effort", "ranked again by", "bytes a place"]
+    for kind in (PHOTOGRAPHS, CROPS):
+        heads += [f"{kind}: same@1 / @5", "lost@1"]
+    heads += ["p50 / p99 on one core, two, ms"]
+    return markdown_table(heads, [row for figures in measured for row in _rows(figures)])
+
+
+def _rows(figures: Mapping[str, Any]) -> list[list[str]]:
+    """Return what was measured of one index, the cells of a row for each way to search it."""
     case = figures["case"]
     rows = []
     for way in figures["ways"]:
@@ -33,18 +43,8 @@ def lines(figures: Mapping[str, Any]) -> list[str]:
             cells += [f"{judged['same@1']:.1f} / {judged['same@5']:.1f}", f"{judged['lost@1']:+.1f}"]
         times = [way[where] for where in (ONE, TWO, GPU) if where in way]
         cells += [", ".join(f"{each['p50']:.2f} / {each['p99']:.2f}" for each in times)]
-        rows.append("| " + " | ".join(cells) + " |")
+        rows.append(cells)
     return rows
-
-
-def table(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return all that was measured in Markdown."""
-    heads = ["places", "dimensions", "index", "effort", "ranked again by", "bytes a place"]
-    for kind in (PHOTOGRAPHS, CROPS):
-        heads += [f"{kind}: same@1 / @5", "lost@1"]
-    heads += ["p50 / p99 on one core, two, ms"]
-    body = [line for figures in measured for line in lines(figures)]
-    return "\n".join(["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *body])
 
 
 def bytes_of(figures: Mapping[str, Any], way: Mapping[str, Any]) -> float | None:
@@ -62,7 +62,7 @@ def growth(measured: Sequence[Mapping[str, Any]]) -> str:
     heads = ["places", "dimensions", "index", "places/s", "training, s", "most memory, MiB", "bytes a place"]
     heads += ["imports, s", "open, s", "first search, s", "first hypotheses, s", "memory then, MiB"]
     heads += ["p50 / p99 on one core, ms"]
-    body = []
+    rows = []
     for figures in sorted(measured, key=lambda each: (each["case"]["dimension"], each["case"]["places"])):
         case, one = figures["case"], figures.get(ONE)
         if case["index"] != "auto" or one is None:
@@ -76,8 +76,8 @@ def growth(measured: Sequence[Mapping[str, Any]]) -> str:
         ]
         taken = figures["ways"][0][ONE]
         cells += [_mib(one["memory_mib"]), f"{taken['p50']:.2f} / {taken['p99']:.2f}"]
-        body.append("| " + " | ".join(cells) + " |")
-    return "\n".join(["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *body])
+        rows.append(cells)
+    return markdown_table(heads, rows)
 
 
 def _mib(value: float | None) -> str:

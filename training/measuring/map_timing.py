@@ -148,12 +148,13 @@ def _measure(request: dict[str, Any]) -> dict[str, Any]:
     }
     for way in request["ways"]:
         chosen = searched(place_map, Way(**way), Path(request["descriptors"]))
-        answer["ways"].append(milliseconds(partial(_search, chosen), queries))
+        answer["ways"].append(milliseconds(partial(search_once, chosen), queries))
     answer["memory_after_mib"] = memory()
     return answer
 
 
-def _search(place_map: PlaceMap, query: Queries) -> object:
+def search_once(place_map: PlaceMap, query: Queries) -> object:
+    """Search for a (1, P) descriptor as the localiser does."""
     return place_map.search(query, K)
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from training.measuring.map_timing import K, milliseconds
+from training.measuring.map_timing import milliseconds, search_once
 from vpr_ros.geotagged import Image
 from vpr_ros.maps.edit import sizes_of
 from vpr_ros.maps.manifest import DESCRIPTORS, INDEX
@@ -33,14 +33,10 @@ def encoding_ms(engine: AnyEngine, images: Sequence[Image]) -> float:
 
 def search_ms(place_map: PlaceMap, descriptors: Descriptors) -> float:
     """Return the median over (M, P) descriptors, one by one."""
-    return float(milliseconds(partial(_search, place_map), descriptors)["p50"])
+    return float(milliseconds(partial(search_once, place_map), descriptors)["p50"])
 
 
 def bytes_a_place(place_map: PlaceMap) -> float:
     """Return the bytes of the index, and of the descriptors that it is ranked again by."""
     sizes = sizes_of(place_map)
     return (sizes[INDEX] + sizes.get(DESCRIPTORS, 0)) / len(place_map)
-
-
-def _search(place_map: PlaceMap, query: Descriptors) -> object:
-    return place_map.search(query, K)

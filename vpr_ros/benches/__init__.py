@@ -1,1 +1,1 @@
-"""What the benches ask and send."""
+"""What the benches send, ask and hear."""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from vpr_ros.bag import COMPRESSED, FIX
+from vpr_ros.drives.bag_file import COMPRESSED, FIX
 
 _TYPES = get_typestore(Stores.ROS2_JAZZY)
 

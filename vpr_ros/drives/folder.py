@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.errors import InputError
+from vpr_ros.files.csv_table import read_csv
 from vpr_ros.geotagged import COLUMNS, GeotaggedImages, Rows, make_rows
 from vpr_ros.images.exif import geotag, read_exif, taken
-from vpr_ros.images.image_files import check_below, image_table, images_below
+from vpr_ros.images.image_files import check_below, folder_of, image_table, images_below
 
 logger = logging.getLogger(__name__)
 
@@ -29,28 +29,21 @@ def read_folder(folder: Path) -> GeotaggedImages:
 
 
 def _read_table(file: Path) -> Rows:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            names = list(reader.fieldnames or [])
-            lines = [(reader.line_num, line) for line in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a csv table in UTF-8 ({error})") from error
-    if missing := [name for name in ("image", "latitude", "longitude") if name not in names]:
-        raise InputError(f"{file}: no column '{missing[0]}': expected {', '.join(COLUMNS)}")
+    names, lines = read_csv(file, ("image", "latitude", "longitude"), ", ".join(COLUMNS))
     if not lines:
         raise InputError(f"{file}: no row: expected one for each image")
     columns: dict[str, Any] = {
-        name: [_cell(line, name, file, number) for number, line in lines] for name in names
+        name: [_cell(line[name], name, file, number) for number, line in lines]
+        for name in COLUMNS
+        if name in names
     }
     for image in columns["image"]:
-        check_below(str(image), file)
-    return make_rows(str(file), **{name: columns[name] for name in COLUMNS if name in columns})
+        check_below(image, file)
+    return make_rows(str(file), **columns)
 
 
-def _cell(line: dict[str, str], name: str, file: Path, number: int) -> object:
-    kind, default = COLUMNS.get(name, ("U", ""))
-    text = (line[name] or "").strip()
+def _cell(text: str, name: str, file: Path, number: int) -> object:
+    kind, default = COLUMNS[name]
     try:
         if kind == "U":
             return text
@@ -80,10 +73,5 @@ def _exif_record(file: Path, folder: Path) -> Iterator[dict[str, object]]:
     """Yield the row of one image, or nothing where it has no geotag."""
     exif = read_exif(file)
     if (position := geotag(exif)) is not None:
-        below = file.relative_to(folder)
-        yield {
-            "image": below.as_posix(),
-            **position,
-            "stamp": taken(exif),
-            "session": below.parent.as_posix() if len(below.parts) > 1 else "",
-        }
+        image = file.relative_to(folder).as_posix()
+        yield {"image": image, **position, "stamp": taken(exif), "session": folder_of(image)}

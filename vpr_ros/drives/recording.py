@@ -12,7 +12,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.bag import (
+from vpr_ros.bag import read_bag
+from vpr_ros.drives.bag_file import (
     COMPRESSED,
     FIX,
     ODOMETRY,
@@ -21,17 +22,16 @@ from vpr_ros.bag import (
     Recorded,
     choose_topic,
     header_stamp,
-    read_bag,
     reference,
     rgb,
 )
 from vpr_ros.drives.bag_writer import compressed_image
-from vpr_ros.drives.odometry import Pose
 from vpr_ros.drives.track import geotag
 from vpr_ros.drives.truth import read_truth
-from vpr_ros.errors import InputError
+from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.images.pixels import compress
+from vpr_ros.odometry import Pose
 from vpr_ros.sources import parse_source, read_sources
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,16 @@ class Frame:
     time: int
     image: Callable[[], Image]
     cdr: Callable[[], bytes]
+
+
+def decoded(frame: Frame) -> Image | str:
+    """Return a frame's (H, W, 3) RGB, or why there is none: nothing about one frame ends a drive."""
+    try:
+        return frame.image()
+    except (InputError, OSError) as error:
+        return first_line(error)
+    except Exception as error:  # a damaged image raises whatever its parser stumbles over
+        return f"{type(error).__name__}: {first_line(error)}"
 
 
 @dataclass(frozen=True)
@@ -230,10 +240,7 @@ def _open_table(
     if truth is not None:
         if (np.diff(stamps) <= 0).any():
             raise InputError(f"{folder}: no rising time stamps to compare with {truth}: add the column stamp")
-        try:
-            geotags = geotag(stamps, read_truth(truth), max_gap)
-        except InputError as error:
-            raise InputError(f"{folder}: {error}") from error
+        geotags = geotag(stamps, read_truth(truth), max_gap, folder)
         numbers = geotags.known
         known = images.select(numbers)
         known.rows["latitude"], known.rows["longitude"], known.rows["altitude"] = geotags.positions.T

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import Datum, from_ecef, to_ecef, to_enu, yaw_to_heading
+from vpr_ros.geodesy import Datum, from_ecef, to_ecef, to_enu, wrap_degrees, yaw_to_heading
 
 Array = NDArray[np.float64]
 
@@ -51,13 +52,14 @@ class Geotags:
     in_gaps: int
 
 
-def geotag(stamps: NDArray[np.int64], track: Track, max_gap: float) -> Geotags:
+def geotag(stamps: NDArray[np.int64], track: Track, max_gap: float, source: Path) -> Geotags:
     """Return where images were taken.
 
     Args:
         stamps: (N,) of the images, rising nanoseconds.
         track: of the same drive, by the same clock.
         max_gap: seconds between two of its points above which nothing is known of what lies between.
+        source: of the images, which the error names.
 
     Raises:
         InputError: of none of the images it is known.
@@ -66,8 +68,8 @@ def geotag(stamps: NDArray[np.int64], track: Track, max_gap: float) -> Geotags:
     known = np.flatnonzero(~outside & ~gap)
     if not len(known):
         raise InputError(
-            f"no image between two {track.points}: images {_span(stamps)}, these {_span(track.stamps)}, "
-            f"gaps above {max_gap:g} s left out: are camera and GPS on one clock?"
+            f"{source}: no image between two {track.points}: images {_span(stamps)}, these "
+            f"{_span(track.stamps)}, gaps above {max_gap:g} s left out: are camera and GPS on one clock?"
         )
     origin = Datum(*track.positions[0, :2])
     enu = to_enu(positions[known, 0], positions[known, 1], 0.0, origin)[:, :2]
@@ -137,7 +139,7 @@ def turn(track_stamps: NDArray[np.int64], headings: Array, stamps: NDArray[np.in
     before = np.where(track_stamps[after] == stamps, after, after - 1)
     span = np.maximum(track_stamps[after] - track_stamps[before], 1)
     share = (stamps - track_stamps[before]) / span
-    difference = (headings[after] - headings[before] + 180.0) % 360.0 - 180.0
+    difference = wrap_degrees(headings[after] - headings[before])
     turned: Array = (headings[before] + share * difference) % 360.0
     return turned
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import numpy as np
 
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import InputError
+from vpr_ros.files.csv_table import read_csv
 from vpr_ros.geotagged import make_rows
 
 NEEDED = ("stamp", "latitude", "longitude")
 OPTIONAL = ("altitude", "heading")
-_EXPECTED = f"expected the columns {', '.join(NEEDED)} and, where known, {', '.join(OPTIONAL)}"
+_EXPECTED = f"the columns {', '.join(NEEDED)} and, where known, {', '.join(OPTIONAL)}"
 
 
 def read_truth(file: Path) -> Track:
@@ -23,18 +23,8 @@ def read_truth(file: Path) -> Track:
     Lines may be in any order; other columns are left alone. Raises InputError that names the file, and the
     line where one line is to blame.
     """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened, skipinitialspace=True)
-            names = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = names
-            if missing := [name for name in NEEDED if name not in names]:
-                raise InputError(f"{file}: no column '{missing[0]}': {_EXPECTED}")
-            lines = [(file, reader.line_num, line) for line in reader]
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: no such file: {_EXPECTED}") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a csv table in UTF-8 ({error}): {_EXPECTED}") from error
+    _, found = read_csv(file, NEEDED, _EXPECTED)
+    lines = [(file, *each) for each in found]
     if not lines:
         raise InputError(f"{file}: no line: expected one for each position known")
     stamps = np.array([_stamp(*line) for line in lines], np.int64)
@@ -51,7 +41,7 @@ def read_truth(file: Path) -> Track:
 
 
 def _stamp(file: Path, number: int, line: dict[str, str]) -> int:
-    text = (line["stamp"] or "").strip()
+    text = line["stamp"]
     try:
         stamp = int(np.int64(int(text)))  # never through a float, which loses nanoseconds
     except (ValueError, OverflowError) as error:
@@ -62,7 +52,7 @@ def _stamp(file: Path, number: int, line: dict[str, str]) -> int:
 
 
 def _number(file: Path, number: int, line: dict[str, str], name: str) -> float:
-    text = (line.get(name) or "").strip()
+    text = line.get(name, "")
     if not text and name in OPTIONAL:
         return math.nan
     try:

@@ -13,7 +13,7 @@ import yaml
 
 from vpr_ros.engines.onnx_file import external_files
 from vpr_ros.errors import InputError, first_line
-from vpr_ros.maps.manifest import sum_of
+from vpr_ros.files.checksum import sum_of
 
 SUFFIX, DESCRIPTION_SUFFIX = ".onnx", ".yaml"
 CHANNELS = ("rgb", "bgr")

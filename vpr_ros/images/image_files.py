@@ -35,6 +35,12 @@ def check_below(image: str, table: Path) -> None:
         raise InputError(f"{table}: image '{image}' lies outside the folder: expected a path below it")
 
 
+def folder_of(image: str) -> str:
+    """Return the folder of an image's path, by which drives are told apart; nothing for the table's own."""
+    parent = Path(image).parent.as_posix()
+    return "" if parent == "." else parent
+
+
 def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros import calibration
+from vpr_ros.drives.sessions import told_apart
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import join_rows
 from vpr_ros.maps.index import choose, factory, inner, is_flat, keeps_descriptors
 from vpr_ros.maps.index_file import read_trained
 from vpr_ros.maps.manifest import INDEX, MANIFEST
 from vpr_ros.maps.redundant import repeated, superseded
-from vpr_ros.maps.sessions import told_apart
 from vpr_ros.maps.source import Joined, MapSource, rows_of
 from vpr_ros.maps.writer import Source, write_map
 from vpr_ros.place_map import PlaceMap

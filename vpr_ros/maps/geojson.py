@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.drives.sessions import Session, iso, sessions_of
 from vpr_ros.files.atomic_file import replacing_file
 from vpr_ros.geotagged import Rows
-from vpr_ros.maps.sessions import Session, iso, sessions_of
 
 #: Of a degree: 1 cm.
 DECIMALS = 7

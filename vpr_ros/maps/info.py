@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.calibration import read_calibration
+from vpr_ros.drives.sessions import Session, iso, sessions_of
 from vpr_ros.errors import InputError
 from vpr_ros.files.atomic_folder import PREPARED, beside, leftovers, writer
 from vpr_ros.maps.box import box_around
 from vpr_ros.maps.edit import sizes_of
 from vpr_ros.maps.manifest import PICTURES
-from vpr_ros.maps.sessions import Session, iso, sessions_of
 from vpr_ros.place_map import PlaceMap
 
 

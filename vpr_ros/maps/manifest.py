@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vpr_ros.errors import InputError
+from vpr_ros.files.checksum import sum_of
 from vpr_ros.geodesy import Datum
 
 FORMAT = 2
@@ -113,29 +113,20 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(json.dumps(written, indent=1))
 
 
-def sum_of(file: Path) -> str:
-    """Return the sha256 of a file."""
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def is_large(file: Path) -> bool:
     """Tell whether a file is memory-mapped, and summed only where all of a map is."""
     return file.stat().st_size > SUMMED_AT_OPEN
 
 
-def check_files(folder: Path, manifest: Manifest, whole: bool) -> None:
-    """Raise InputError for the first file that is not what the manifest says.
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise InputError for the first file that is not what the manifest says, as far as that is told at once.
 
-    All sizes are checked, and the sums of small files; those of large ones where `whole`. The pictures of
-    format 1 are checked when they are looked at.
+    All sizes are checked, and the sums of small files; `damaged` sums them all. The pictures of format 1 are
+    checked when they are looked at.
     """
     for name in manifest.files:
-        if whole or not _LOOSE_PICTURE.fullmatch(name):
-            problem = _problem(folder, name, manifest, whole)
+        if not _LOOSE_PICTURE.fullmatch(name):
+            problem = _problem(folder, name, manifest, whole=False)
             if problem:
                 raise InputError(f"{folder / name}: {problem}: copy the map again, or build it again")
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from vpr_ros.errors import InputError
 from vpr_ros.files.array_file import read_array
+from vpr_ros.files.checksum import sum_of
 from vpr_ros.files.held_file import HeldFile
-from vpr_ros.maps.manifest import PICTURE_TABLE, PICTURES, Manifest, is_large, sum_of
+from vpr_ros.maps.manifest import PICTURE_TABLE, PICTURES, Manifest, is_large
 
 #: Of a place without a picture the length is 0.
 TABLE = np.dtype([("offset", "<i8"), ("length", "<i4"), ("crc32", "<u4")])

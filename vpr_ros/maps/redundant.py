@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from vpr_ros.geodesy import to_ecef
+from vpr_ros.geodesy import to_ecef, wrap_degrees
 from vpr_ros.geotagged import Rows
 
 #: Degrees between two headings up to which a camera sees much the same.
@@ -69,6 +69,5 @@ def _ground(rows: Rows) -> NDArray[np.float64]:
 
 
 def _same_way(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
-    difference = np.abs((first - second + 180.0) % 360.0 - 180.0)
-    same: NDArray[np.bool_] = ~(difference > SAME_WAY)  # unknown ones included
+    same: NDArray[np.bool_] = ~(np.abs(wrap_degrees(first - second)) > SAME_WAY)  # unknown ones included
     return same

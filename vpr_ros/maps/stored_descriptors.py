@@ -49,10 +49,6 @@ class DescriptorFile:
         """Return the (M, P) descriptors of M places."""
         return _decoded(self._stored[places])
 
-    def block(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return the descriptors of the places from start to before stop."""
-        return _decoded(self._stored[start:stop])
-
 
 class DescriptorWriter:
     """Writes descriptors one block after the other.

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from vpr_ros.maps.sessions import Session
+from vpr_ros.drives.sessions import Session
+from vpr_ros.drives.track import track_heading
+from vpr_ros.geodesy import wrap_degrees
+from vpr_ros.metrics import RIGHT_M
 from vpr_ros.place_map import PlaceMap, Places
-from vpr_ros.replays.frame_arrays import RIGHT_M
 
 Array = NDArray[np.float64]
 
@@ -19,8 +21,8 @@ Array = NDArray[np.float64]
 NEAR = RIGHT_M
 #: A step is a gap from so many metres on, however close together the places of its drive are.
 SHORTEST_GAP = 10.0
-#: Metres of travel to either side that a place's direction of travel is taken over.
-REACH = 3.0
+#: Metres of travel that a place's direction of travel is taken over.
+BASELINE = 6.0
 #: Points of a gap at which the nearest place is looked for, at most; the one half way is among them.
 LOOKED_AT = 1001
 
@@ -112,20 +114,20 @@ def survey(place_map: PlaceMap, sessions: Sequence[Session], gap: float) -> Surv
             off_line[piece] = _off_line(place_map.enu[piece, :2])
         looks = np.concatenate([_looks(place_map, piece) for piece in pieces])
         mean = _mean_angle(looks)
-        turned[places] = np.abs(_wrapped(looks - mean))
+        turned[places] = np.abs(wrap_degrees(looks - mean))
         gaps = [_gap(place_map, places[each], places[each + 1], longest) for each in wide]
         drives.append(Drive(session, pieces, steps, gaps, mean))
     return Survey(drives, off_line, turned, still)
 
 
-def density(place_map: PlaceMap, places: Places, metres: float = NEAR) -> NDArray[np.int64]:
-    """Return how many places of the map lie within so many metres of each of M, itself included."""
-    found = place_map.ground.query_ball_point(place_map.enu[places, :2], metres, return_length=True)
+def density(place_map: PlaceMap, places: Places) -> NDArray[np.int64]:
+    """Return how many places of the map lie near each of M, itself included."""
+    found = place_map.ground.query_ball_point(place_map.enu[places, :2], NEAR, return_length=True)
     return np.asarray(found, np.int64)
 
 
-def seen_both_ways(place_map: PlaceMap, places: Places, metres: float = NEAR) -> NDArray[np.bool_]:
-    """Tell which of M places have one within so many metres that looks about the other way.
+def seen_both_ways(place_map: PlaceMap, places: Places) -> NDArray[np.bool_]:
+    """Tell which of M places have one near that looks about the other way.
 
     About: in one of the three eighths of the compass card that lie opposite to the place's own.
     """
@@ -139,7 +141,7 @@ def seen_both_ways(place_map: PlaceMap, places: Places, metres: float = NEAR) ->
         opposite = np.isin(eighth, [(looking + turn) % 8 for turn in (3, 4, 5)])
         if len(mine) and opposite.any():
             nearest, _ = cKDTree(place_map.enu[opposite, :2]).query(place_map.enu[places[mine], :2])
-            both[mine] = nearest <= metres
+            both[mine] = nearest <= NEAR
     return both
 
 
@@ -165,22 +167,10 @@ def _off_line(ground: Array) -> Array:
 
 def _looks(place_map: PlaceMap, piece: Places) -> Array:
     """Return the (n,) degrees clockwise from the direction of travel to the heading; NaN where unknown."""
-    ground = place_map.enu[piece, :2]
-    driven = np.concatenate([[0.0], np.linalg.norm(np.diff(ground, axis=0), axis=1).cumsum()])
-    last = len(piece) - 1
-    before = np.clip(np.searchsorted(driven, driven - REACH, "right") - 1, 0, last)
-    after = np.clip(np.searchsorted(driven, driven + REACH, "left"), 0, last)
-    east, north = (ground[after] - ground[before]).T
-    travel = np.degrees(np.arctan2(east, north))
-    travel[np.hypot(east, north) < REACH] = np.nan  # it stood, or turned on the spot
-    return _wrapped(place_map.places["heading"][piece] - travel)
+    travel = track_heading(place_map.enu[piece], BASELINE)
+    return wrap_degrees(place_map.places["heading"][piece] - travel)
 
 
 def _mean_angle(degrees: Array) -> float:
     known = np.radians(degrees[~np.isnan(degrees)])
     return float(np.degrees(np.angle(np.exp(1j * known).sum()))) if len(known) else np.nan
-
-
-def _wrapped(degrees: Array) -> Array:
-    """Return angles between -180 and 180 degrees."""
-    return np.asarray((degrees + 180.0) % 360.0 - 180.0)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from vpr_ros.errors import InputError
 from vpr_ros.files.atomic_folder import files_below, replacing
+from vpr_ros.files.checksum import sum_of
 from vpr_ros.geodesy import Datum, to_enu
 from vpr_ros.geotagged import Rows
 from vpr_ros.maps.index import (
@@ -43,7 +44,6 @@ from vpr_ros.maps.manifest import (
     MANIFEST,
     FileSum,
     Manifest,
-    sum_of,
     write_manifest,
 )
 from vpr_ros.maps.pictures import PictureWriter

@@ -17,7 +17,6 @@ from rclpy.time import Time
 from sensor_msgs.msg import NavSatFix
 
 from vpr_ros import messages
-from vpr_ros.drives.odometry import Odometry, Pose
 from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.images.camera_image import CameraImage
@@ -29,6 +28,7 @@ from vpr_ros.nodes.outputs import Outputs
 from vpr_ros.nodes.parameters import NodeParameters
 from vpr_ros.nodes.stamps import Stamps
 from vpr_ros.nodes.topics import ODOMETRY, PRIOR
+from vpr_ros.odometry import Odometry, Pose
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.prior import Prior, prior_for
 from vpr_ros.threads.rate_limit import RateLimit

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from textwrap import wrap
@@ -16,6 +16,7 @@ from typing import Any
 from vpr_ros.hypotheses import POINT
 from vpr_ros.nodes.parameters import Parameters
 from vpr_ros.nodes.topics import PUBLISHED, SERVICES, SUBSCRIBED, Topic, type_name
+from vpr_ros.pages.markdown import markdown_table
 
 #: By which `ros2 param describe` calls a parameter's type.
 _TYPES = {bool: "boolean", int: "integer", float: "double", str: "string", tuple: "double array"}
@@ -124,14 +125,7 @@ def _marked(text: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(_lines(head, rows)) + "\n"
-
-
-def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield "|" + "---|" * len(head)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+    return markdown_table(head, rows) + "\n"
 
 
 def main() -> None:

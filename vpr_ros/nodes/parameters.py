@@ -22,11 +22,9 @@ from vpr_ros.prior import Prior, around
 from vpr_ros.sequence_filter import FORGET
 
 
-def _fixed(
-    default: Any, text: str, low: float | None = None, high: float | None = None, choices: str = ""
-) -> Any:
+def _fixed(default: Any, text: str, choices: str = "") -> Any:
     """A parameter that is fixed while the node runs."""
-    told = {"text": text, "low": low, "high": high, "choices": choices, "fixed": True}
+    told = {"text": text, "low": None, "high": None, "choices": choices, "fixed": True}
     return field(default=default, metadata=told)
 
 

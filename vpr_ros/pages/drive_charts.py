@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from vpr_ros.pages.track_chart import CLOSE, RIGHT, UNMAPPED, WRONG, colour_of
+from vpr_ros.metrics import RIGHT_M
+from vpr_ros.pages.track_chart import CLOSE, MANY, RIGHT, UNMAPPED, WRONG, colour_of
 from vpr_ros.replays.drive_metrics import LEVELS, NS, RADII, probability_curve
 from vpr_ros.replays.drive_run import Run
-from vpr_ros.replays.frame_arrays import RIGHT_M
 from vpr_ros.replays.time_to_localise import kidnappings
 
 #: Colour-blind safe, of the first run and the second; told apart by line and marker as well.
@@ -190,7 +190,7 @@ def draw_timeline(figure: Figure, run: Run) -> None:
         label="beyond the map",
     )
     rest = frames.judged & ~frames.accepted
-    many = len(frames) > 3000
+    many = len(frames) > MANY
     axis.plot(
         frames.seconds[rest],
         metres[rest],

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from vpr_ros.geodesy import to_ecef, to_enu
+from vpr_ros.geodesy import to_ecef, to_enu, wrap_degrees
 from vpr_ros.geotagged import GeotaggedImages, Rows, ground_distance
-from vpr_ros.metrics import recall_at
+from vpr_ros.metrics import has_positive, recall_at
+from vpr_ros.pages.apart import first_apart
 from vpr_ros.pages.inline_picture import picture
 from vpr_ros.pages.inline_svg import inline_svg
 from vpr_ros.pages.page import write_page
@@ -86,10 +87,9 @@ def write_gallery(file: Path, matching: Matching, place_map: PlaceMap, title: st
         matching: what was retrieved.
         place_map: the map that was searched.
         title: in words.
-        most: queries that are shown at most: wrong ones, right ones and, for a third at
-            least, any.
+        most: queries that are shown at most: wrong ones, right ones and, for a third at least, any.
     """
-    mapped = np.flatnonzero([len(near) > 0 for near in matching.positives])
+    mapped = np.flatnonzero(has_positive(matching.positives))
     tree = cKDTree(to_ecef(place_map.places["latitude"], place_map.places["longitude"]))
     groups = {
         name: (words, [_look(matching, row, place_map, tree) for row in rows])
@@ -120,15 +120,19 @@ def write_gallery(file: Path, matching: Matching, place_map: PlaceMap, title: st
 
 def chosen(matching: Matching, most: int) -> dict[str, tuple[str, list[int]]]:
     """Return under headings how queries were chosen, and their rows; those beyond the map are left out."""
-    rows = np.flatnonzero(
-        [len(near) > 0 and len(places) > 0 for near, places in zip(matching.positives, matching.places)]
-    )
+    answered = np.array([len(places) > 0 for places in matching.places], bool)
+    rows = np.flatnonzero(has_positive(matching.positives) & answered)
     first = np.array([matching.right(row)[0] for row in rows], bool)
     surest = np.argsort([-matching.similarities[row][0] for row in rows], kind="stable")
     wrong, right = rows[surest[~first[surest]]], rows[surest[first[surest]]]
     ground = to_ecef(matching.images.rows["latitude"], matching.images.rows["longitude"])
+
+    def apart(row: int, other: int) -> bool:
+        return bool(np.linalg.norm(ground[row] - ground[other]) >= APART_M)
+
     third = -(-most // 3)
-    surely_wrong, surely_right = _apart(wrong, ground, third), _apart(right, ground, (most - third) // 2)
+    surely_wrong = first_apart(wrong.tolist(), third, apart)
+    surely_right = first_apart(right.tolist(), (most - third) // 2, apart)
     left = most - len(surely_wrong) - len(surely_right)
     by_chance = np.random.default_rng(SEED).permutation(rows)[:left]
     return {
@@ -136,19 +140,6 @@ def chosen(matching: Matching, most: int) -> dict[str, tuple[str, list[int]]]:
         "Right": ("the surest first", surely_right),
         "By chance": ("in the order of the drive", np.sort(by_chance).tolist()),
     }
-
-
-def _apart(rows: NDArray[np.intp], ground: NDArray[np.float64], most: int) -> list[int]:
-    """Return at most so many of the rows, in their order, none close to another if there are enough."""
-    kept: list[int] = []
-    for row in rows.tolist():
-        if len(kept) == most:
-            break
-        if all(np.linalg.norm(ground[row] - ground[other]) >= APART_M for other in kept):
-            kept.append(row)
-    left = [row for row in rows.tolist() if row not in set(kept)]
-    taken = {*kept, *left[: most - len(kept)]}
-    return [row for row in rows.tolist() if row in taken]
 
 
 def _look(matching: Matching, row: int, place_map: PlaceMap, tree: cKDTree) -> Query:
@@ -175,7 +166,7 @@ def _look(matching: Matching, row: int, place_map: PlaceMap, tree: cKDTree) -> Q
 
 def _turned(query: Rows, place: Rows) -> float | None:
     """Return the degrees between two headings; None where one is unknown."""
-    degrees = abs((float(query["heading"]) - float(place["heading"]) + 180.0) % 360.0 - 180.0)
+    degrees = float(np.abs(wrap_degrees(query["heading"] - place["heading"])))
     return None if np.isnan(degrees) else degrees
 
 

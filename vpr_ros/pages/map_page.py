@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vpr_ros.drives.sessions import sessions_of
 from vpr_ros.geotagged import Rows
-from vpr_ros.maps.sessions import sessions_of
 from vpr_ros.maps.statistics import evenly
 from vpr_ros.maps.survey import NEAR, Survey, density, survey
 from vpr_ros.pages.inline_picture import jpeg_uri
@@ -24,6 +24,7 @@ from vpr_ros.pages.map_layers import MISFIT, SIGMAS, Layer, by_density, by_drive
 from vpr_ros.pages.page import TEMPLATES, write_page
 from vpr_ros.pages.survey_charts import draw_compass, draw_spread
 from vpr_ros.pages.survey_tables import drive_row, gap_row, survey_tiles
+from vpr_ros.pages.wording import end_of
 from vpr_ros.place_map import PlaceMap, Places
 
 #: Places drawn, points of all lines, gaps and drives listed, letters of a name: at most.
@@ -127,12 +128,12 @@ def _data(
         "x": _rounded(ground[:, 0], 2),
         "y": _rounded(ground[:, 1], 2),
         "drive": drives.tolist(),
-        "drives": [_short(each.session.name) or "(no name)" for each in found.drives],
+        "drives": [end_of(each.session.name, LETTERS) or "(no name)" for each in found.drives],
         "latitude": _rounded(some["latitude"], 7),
         "longitude": _rounded(some["longitude"], 7),
         "heading": _rounded(some["heading"], 1),
         "stamp": (some["stamp"] // 10**6).tolist(),
-        "image": [_short(name) for name in some["image"].tolist()],
+        "image": [end_of(name, LETTERS) for name in some["image"].tolist()],
         "near": near.tolist(),
         "within": NEAR,
         "off": _rounded(found.off_line[drawn], 2),
@@ -187,8 +188,3 @@ def _charts(found: Survey, rows: Rows, near: NDArray[np.int64]) -> dict[str, tup
 
 def _rounded(values: NDArray[np.float64], decimals: int) -> list[float | None]:
     return [None if np.isnan(value) else round(value, decimals) for value in values.tolist()]
-
-
-def _short(name: str) -> str:
-    """Return a name, or the end of a long one, where the names of images differ."""
-    return name if len(name) <= LETTERS else "…" + name[1 - LETTERS :]

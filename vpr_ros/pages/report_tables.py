@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vpr_ros.metrics import RIGHT_M
+from vpr_ros.pages.wording import counted
 from vpr_ros.replays.drive_metrics import NS
 from vpr_ros.replays.drive_run import Run
 from vpr_ros.replays.figure_names import NAMES, figure, interval, told, told_interval
-from vpr_ros.replays.frame_arrays import RIGHT_M
 
 #: What the table of figures shows, under headings.
 TABLE: dict[str, tuple[str, ...]] = {
@@ -65,7 +66,7 @@ def tiles(figures: Mapping[str, Any]) -> list[Tile]:
         Tile(
             f"recall@1 within {RIGHT_M:g} m",
             value("recall@1"),
-            _listed(f"of {_count(frames['mapped'], 'frame')} on the map", sure("recall@1")),
+            _listed(f"of {counted(frames['mapped'], 'frame')} on the map", sure("recall@1")),
         ),
         Tile(
             "frames with a fix",
@@ -102,15 +103,11 @@ def _after_kidnappings(kidnapped: Sequence[Mapping[str, float | None]]) -> str:
         return ""
     seconds = [each["seconds"] for each in kidnapped if each["seconds"] is not None]
     longest = f", within {told(max(seconds), 's')}" if seconds else ""
-    return f"again after {len(seconds)} of {_count(len(kidnapped), 'kidnapping')}{longest}"
+    return f"again after {len(seconds)} of {counted(len(kidnapped), 'kidnapping')}{longest}"
 
 
 def _listed(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.drives.sessions import iso
 from vpr_ros.geotagged import Rows
-from vpr_ros.maps.sessions import iso
 from vpr_ros.maps.survey import NEAR, Drive, Gap, Survey, seen_both_ways
 from vpr_ros.pages.map_layers import MISFIT, SIGMAS
 from vpr_ros.pages.report_tables import Tile
+from vpr_ros.pages.wording import counted
 from vpr_ros.place_map import PlaceMap, Places
 
 #: Places within NEAR, itself included, below which a place stands nearly alone.
@@ -70,7 +71,7 @@ def survey_tiles(place_map: PlaceMap, found: Survey, drawn: Places, near: NDArra
         Tile(
             "places",
             f"{len(place_map)}",
-            f"{_count(len(found.drives), 'drive')}, {km:.2f} km, in {east:.2f} x {north:.2f} km",
+            f"{counted(len(found.drives), 'drive')}, {km:.2f} km, in {east:.2f} x {north:.2f} km",
         ),
         Tile(
             "to the next place",
@@ -95,7 +96,7 @@ def _both_ways(place_map: PlaceMap, drawn: Places) -> Tile:
     if not len(known):
         return Tile("seen both ways", "unknown", "no place has a heading")
     share = f"{seen_both_ways(place_map, known).mean():.1%}".replace("%", " %")
-    below = f"of {_count(len(known), 'place')} with a heading: another within {NEAR:g} m looks the other way"
+    below = f"of {counted(len(known), 'place')} with a heading: another within {NEAR:g} m looks the other way"
     return Tile("seen both ways", share, below)
 
 
@@ -139,7 +140,3 @@ def gap_row(rows: Rows, gap: Gap) -> GapRow:
     start, end = (f"{each['latitude']:.6f} {each['longitude']:.6f}" for each in (before, after))
     took = f"{(stamps[1] - stamps[0]) / 1e9:.1f}" if all(stamps) else ""
     return GapRow(gap, str(before["session"]) or "(no name)", start, end, took)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -8,7 +8,9 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from vpr_ros.geodesy import Datum, to_enu
-from vpr_ros.replays.frame_arrays import RIGHT_M, FrameArrays
+from vpr_ros.maps.statistics import evenly
+from vpr_ros.metrics import RIGHT_M
+from vpr_ros.replays.frame_arrays import FrameArrays
 from vpr_ros.replays.reliability import ellipse_scale
 from vpr_ros.replays.time_to_localise import kidnappings
 
@@ -99,7 +101,7 @@ def _ellipses(frames: FrameArrays, centres: Array) -> Array:
         for number, answer in enumerate(frames.answers)
         if answer.accepted and np.isfinite(frames.squared_sigmas[number])
     ]
-    chosen = np.unique(np.linspace(0, len(lines) - 1, min(len(lines), ELLIPSES)).astype(int)).tolist()
+    chosen = evenly(len(lines), ELLIPSES).tolist()
     if not chosen:
         return np.empty((0, 33, 2))
     values, vectors = np.linalg.eigh(np.array([lines[each][1] for each in chosen], np.float64))

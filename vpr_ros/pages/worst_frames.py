@@ -8,6 +8,7 @@ import numpy as np
 
 from vpr_ros.geodesy import to_enu
 from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.pages.apart import first_apart
 from vpr_ros.pages.inline_picture import picture
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.replays.frame_arrays import FrameArrays
@@ -47,15 +48,11 @@ def worst(frames: FrameArrays, count: int = SHOWN, apart: float = APART_S) -> li
     wrong = frames.accepted & ~frames.right
     rank = np.where(wrong, 0, np.where(frames.mapped, 1, 2))
     order = judged[np.lexsort((-frames.error[judged], rank[judged]))].tolist()
-    chosen: list[int] = []
-    for frame in order:
-        if len(chosen) == count:
-            break
-        if all(abs(frames.seconds[frame] - frames.seconds[other]) >= apart for other in chosen):
-            chosen.append(frame)
-    left = [frame for frame in order if frame not in set(chosen)]
-    chosen += left[: count - len(chosen)]
-    return [frame for frame in order if frame in set(chosen)]
+
+    def are_apart(frame: int, other: int) -> bool:
+        return bool(abs(frames.seconds[frame] - frames.seconds[other]) >= apart)
+
+    return first_apart(order, count, are_apart)
 
 
 def look(frames: FrameArrays, frame: int, images: GeotaggedImages, place_map: PlaceMap) -> Look:

@@ -8,14 +8,14 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from vpr_ros.drives.odometry import Odometry
-from vpr_ros.drives.recording import Frame, OdometryMessage, Recording
+from vpr_ros.drives.recording import Frame, OdometryMessage, Recording, decoded
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.geotagged import Image
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Localiser
+from vpr_ros.odometry import Odometry
 from vpr_ros.replays.answers import FrameAnswer, Judge
-from vpr_ros.replays.replayed import LOST, Replayed
+from vpr_ros.replays.replayed import Replayed
 from vpr_ros.threads.ahead import ahead
 
 #: Messages taken from the recording, and images decoded, before they are asked for.
@@ -32,7 +32,9 @@ def replay_direct(recording: Recording, judge: Judge, localiser: Localiser) -> R
     single: list[FrameAnswer] = []
     odometry = Odometry()
     with (
-        closing(ahead(_decoded, _with_motions(recording), threads=1, depth=AHEAD)) as frames,
+        closing(
+            ahead(lambda each: decoded(each[0]), _with_motions(recording), threads=1, depth=AHEAD)
+        ) as frames,
         tqdm(total=recording.count, desc="replay", unit="frame", disable=None) as progress,
     ):
         for (frame, motions), image in frames:
@@ -42,7 +44,7 @@ def replay_direct(recording: Recording, judge: Judge, localiser: Localiser) -> R
             final.append(of_frame[0])
             single += of_frame[1:]
             progress.update()
-    return Replayed(final, single if localiser.filters else None, localiser.threshold)
+    return Replayed(final, single if localiser.filters else None, localiser.filters, localiser.threshold)
 
 
 def _with_motions(recording: Recording) -> Iterator[tuple[Frame, list[OdometryMessage]]]:
@@ -54,16 +56,6 @@ def _with_motions(recording: Recording) -> Iterator[tuple[Frame, list[OdometryMe
         else:
             yield message, motions
             motions = []
-
-
-def _decoded(each: tuple[Frame, list[OdometryMessage]]) -> Image | str:
-    """Return the frame's pixels, or why there are none: nothing about one frame ends a replay."""
-    try:
-        return each[0].image()
-    except (InputError, OSError) as error:
-        return first_line(error)
-    except Exception as error:  # a damaged image raises whatever its parser stumbles over
-        return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _judged(
@@ -87,7 +79,5 @@ def _judged(
         told.append((answer.single, localiser.accepts(answer.single, filtered=False) is not None))
     return [
         judge.answered(frame.stamp, frame.row, hypotheses.points(), accepted, latency, answer.seconds)
-        if hypotheses.ranked
-        else judge.unanswered(frame.stamp, frame.row, LOST)
         for hypotheses, accepted in told
     ]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.metrics import percentiles
+from vpr_ros.metrics import RIGHT_M, percentiles
 from vpr_ros.replays.answers import FrameAnswer
 from vpr_ros.replays.bootstrap import DRAWS, Stretches, draw_stretches
-from vpr_ros.replays.frame_arrays import RIGHT_M, FrameArrays, Mask, as_arrays
+from vpr_ros.replays.frame_arrays import FrameArrays, Mask, as_arrays
 from vpr_ros.replays.reliability import (
     Curve,
     calibration_error,

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vpr_ros.metrics import RIGHT_M
 from vpr_ros.replays.answers import KEPT, FrameAnswer
 from vpr_ros.replays.reliability import squared_sigmas
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-#: Metres within which an answer is right, and within which of a place a frame is on the map.
-RIGHT_M = 25.0
 
 
 @dataclass(frozen=True, eq=False)

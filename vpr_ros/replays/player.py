@@ -30,7 +30,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.localiser import thresholds
 from vpr_ros.messages import compressed_from_rgb, points_from_cloud, stamp_to_ns
 from vpr_ros.replays.answers import FrameAnswer, Judge
-from vpr_ros.replays.replayed import LOST, Replayed
+from vpr_ros.replays.replayed import Replayed
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ START_TIMEOUT, ANSWER_TIMEOUT = 120.0, 5.0
 LAST_FIX = 0.3
 #: Seconds between two tries of the rehearsal, and after which it is said who is waited for.
 REHEARSAL_PERIOD, PATIENCE = 0.5, 5.0
+#: Why there is no answer where the node names no place at all.
+LOST = "lost: no hypothesis"
 #: Seconds of the recording, at most, that are waited between two messages.
 MAX_PAUSE = 1.0
 
@@ -93,7 +95,8 @@ class Player:
             self._node.create_subscription(kind, f"{self._name}/{topic}", heard, 1000)
         self._parameters = self._node.create_client(GetParameters, f"{self._name}/get_parameters")
         self.map_folder = Path()  # of the node
-        self._filters = False  # whether the node says what it makes of each image alone
+        self._filters = False  # whether the node follows the robot over time,
+        self._tells_single = False  # and says besides what it makes of each image alone
         self._precision = 1.0  # of the node
         self.uses_odometry = False
         self._lock = Lock()
@@ -117,7 +120,8 @@ class Player:
             InputError: it answers nothing, or listens to other messages than the recording holds.
         """
         started = perf_counter()
-        asked = self._ask(("compressed", "filter", "precision", "map", "use_odometry"), started, check)
+        names = ("compressed", "filter", "publish_single", "precision", "map", "use_odometry")
+        asked = self._ask(names, started, check)
         compressed = asked["compressed"].bool_value
         if compressed != self._compressed:
             kinds = ("Image", "CompressedImage")
@@ -126,6 +130,7 @@ class Player:
                 f"set its parameter compressed to {str(self._compressed).lower()}"
             )
         self._filters, self._precision = asked["filter"].bool_value, asked["precision"].double_value
+        self._tells_single = self._filters and asked["publish_single"].bool_value
         self.map_folder = Path(asked["map"].string_value)
         self.uses_odometry = asked["use_odometry"].bool_value
         message = _black(self._compressed)
@@ -164,8 +169,8 @@ class Player:
             frames = list(self._frames.values())
         alone, filtered = thresholds(calibration, self._precision)
         final = [_judged(judge, frame, frame.points, frame.arrived, frame.accepted) for frame in frames]
-        if not self._filters:
-            return Replayed(final, None, alone)
+        if not self._tells_single:
+            return Replayed(final, None, self._filters, filtered if self._filters else alone)
         # what it would accept of an image alone, the node does not say
         single = [
             _judged(
@@ -177,7 +182,7 @@ class Player:
             )
             for frame in frames
         ]
-        return Replayed(final, single, filtered)
+        return Replayed(final, single, True, filtered)
 
     def close(self) -> None:
         """Stop listening."""
@@ -254,7 +259,7 @@ class Player:
                 self._note(frame)
 
     def _note(self, frame: _Sent) -> None:
-        complete = frame.points is not None and (frame.single is not None or not self._filters)
+        complete = frame.points is not None and (frame.single is not None or not self._tells_single)
         if complete and frame is self._latest:
             self._latest_answered.set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,7 +14,7 @@ from rclpy.signals import SignalHandlerOptions
 from vpr_ros.calibration import Calibration
 from vpr_ros.drives.recording import Recording
 from vpr_ros.errors import InputError
-from vpr_ros.node_process import node_process
+from vpr_ros.node_process import node_process, private_domain
 from vpr_ros.replays.answers import Judge
 from vpr_ros.replays.player import Player
 from vpr_ros.replays.recorder import recorded
@@ -57,7 +56,7 @@ def replay_through_own_node(
         **parameters,
     }
     with (
-        _private_domain(),
+        private_domain(),
         node_process(parameters, {}, log) as process,
         _player(OWN_NODE, "image", recording.compressed) as player,
         nullcontext() if record is None else recorded(OWN_NODE, record),
@@ -98,21 +97,6 @@ def replay_through_running_node(
             logger.warning("%s leaves odometry alone: set its parameter use_odometry", node)
         player.play(recording, rate, lambda: None)
         return player.replayed(judge, calibration)
-
-
-@contextmanager
-def _private_domain() -> Iterator[None]:
-    """Keep a replay off the robot's own network, unless the user chose a domain."""
-    humble = os.environ.get("ROS_DISTRO") == "humble"
-    local = {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    added = {"ROS_DOMAIN_ID": str(1 + os.getpid() % 100)} | local
-    added = {name: value for name, value in added.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
 
 
 @contextmanager

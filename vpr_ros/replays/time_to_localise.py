@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.geodesy import to_ecef
-from vpr_ros.replays.frame_arrays import RIGHT_M, FrameArrays
+from vpr_ros.replays.frame_arrays import FrameArrays
 
 #: The truth has jumped where it moves by more: faster than any drive, and by more than its fixes' error.
 JUMP_M, JUMP_SPEED = 25.0, 40.0
@@ -20,7 +20,7 @@ class Wait:
 
     Attributes:
         at_s: when it began, seconds since the first frame.
-        seconds: until the first accepted fix within RIGHT_M; None where the robot was moved on before, or the
+        seconds: until the first accepted fix that is right; None where the robot was moved on before, or the
             drive ended.
     """
 
@@ -33,7 +33,7 @@ def waits(frames: FrameArrays) -> list[Wait]:
     if not len(frames):
         return []
     starts = [0, *kidnappings(frames).tolist()]
-    fixes = np.flatnonzero(frames.accepted & (frames.error <= RIGHT_M))
+    fixes = np.flatnonzero(frames.accepted & frames.right)
     found = []
     for start, end in zip(starts, [*starts[1:], len(frames)], strict=True):
         first = fixes[(fixes >= start) & (fixes < end)][:1]

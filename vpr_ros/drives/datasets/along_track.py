@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vpr_ros.drives.track import Track, geotag, keyframes
-from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, make_rows
 from vpr_ros.images.image_files import image_table
 
@@ -42,10 +41,7 @@ def along_track(
     """
     stamps = np.asarray(stamps, np.int64)
     order = np.argsort(stamps, kind="stable")
-    try:
-        geotags = geotag(stamps[order], track, max_gap)
-    except InputError as error:
-        raise InputError(f"{folder}: {error}") from error
+    geotags = geotag(stamps[order], track, max_gap, folder)
     kept = keyframes(geotags.enu, spacing)
     chosen = order[geotags.known[kept]]
     logger.info(

@@ -9,7 +9,7 @@ from pathlib import Path
 import gpxpy
 from gpxpy.gpx import GPXTrackPoint
 
-from vpr_ros.drives.datasets.fix import Fix
+from vpr_ros.drives.datasets.fix import Fix, nanoseconds
 from vpr_ros.errors import InputError, first_line
 
 
@@ -37,5 +37,4 @@ def _fix(point: GPXTrackPoint) -> Fix:
     assert point.time is not None  # noqa: S101  left out above
     time = point.time if point.time.tzinfo else point.time.replace(tzinfo=timezone.utc)
     altitude = math.nan if point.elevation is None else point.elevation + (point.geoid_height or 0.0)
-    stamp = int(time.replace(microsecond=0).timestamp()) * 10**9 + time.microsecond * 1000
-    return Fix(stamp, point.latitude, point.longitude, altitude)
+    return Fix(nanoseconds(time), point.latitude, point.longitude, altitude)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 from vpr_ros.drives.datasets.written_time import stamp_of
 from vpr_ros.drives.folder import TABLE
 from vpr_ros.errors import InputError
+from vpr_ros.files.csv_table import read_csv
 from vpr_ros.images.exif import read_exif, taken
 from vpr_ros.images.image_files import check_below, images_below
 
@@ -35,24 +35,14 @@ def image_times(folder: Path) -> dict[str, int]:
 
 
 def _by_table(file: Path) -> dict[str, int]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            if missing := [name for name in ("image", "stamp") if name not in (reader.fieldnames or [])]:
-                raise InputError(
-                    f"{file}: no column '{missing[0]}': expected image and stamp, in nanoseconds"
-                )
-            stamps = {}
-            for line in reader:
-                check_below(line["image"], file)
-                text = (line["stamp"] or "").strip()
-                if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
-                    raise InputError(
-                        f"{file}:{reader.line_num}: stamp is '{text[:40]}': expected nanoseconds"
-                    )
-                stamps[line["image"]] = int(text)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a csv table in UTF-8 ({error})") from error
+    _, lines = read_csv(file, ("image", "stamp"), "image and stamp, in nanoseconds")
+    stamps = {}
+    for number, line in lines:
+        check_below(line["image"], file)
+        text = line["stamp"]
+        if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
+            raise InputError(f"{file}:{number}: stamp is '{text[:40]}': expected nanoseconds")
+        stamps[line["image"]] = int(text)
     return stamps
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from vpr_ros.drives.datasets.utm_metres import Zone, to_degrees
 from vpr_ros.drives.datasets.written_time import stamp_of
 from vpr_ros.errors import InputError
+from vpr_ros.files.csv_table import read_csv
 from vpr_ros.geotagged import GeotaggedImages, make_rows
 from vpr_ros.images.image_files import check_below, image_table
 
@@ -104,14 +104,8 @@ def _table(file: Path) -> dict[str, dict[str, str]]:
     """Return the lines of a csv file by their key; none where there is no such file."""
     if not file.is_file():
         return {}
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            if "key" not in (reader.fieldnames or []):
-                raise InputError(f"{file}: no column 'key': expected metadata of MSLS")
-            return {line["key"]: {name: line[name] or "" for name in line if name} for line in reader}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a csv table in UTF-8 ({error})") from error
+    _, lines = read_csv(file, ("key",), "metadata of MSLS")
+    return {line["key"]: line for _, line in lines}
 
 
 def _number(line: dict[str, str], name: str, file: Path) -> float:

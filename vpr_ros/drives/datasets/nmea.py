@@ -10,7 +10,7 @@ from typing import Any
 
 import pynmea2
 
-from vpr_ros.drives.datasets.fix import Fix
+from vpr_ros.drives.datasets.fix import Fix, nanoseconds
 from vpr_ros.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,7 @@ def _fix(sentence: Any) -> Fix | None:
         if sentence.status != "A" or not sentence.lat or not sentence.lon:
             return None
         moment = datetime.combine(sentence.datestamp, sentence.timestamp).replace(tzinfo=timezone.utc)
-        stamp = int(moment.replace(microsecond=0).timestamp()) * 10**9 + moment.microsecond * 1000
-        return Fix(stamp, sentence.latitude, sentence.longitude)
+        return Fix(nanoseconds(moment), sentence.latitude, sentence.longitude)
     except (AttributeError, TypeError, ValueError):  # fields that are empty or none of their kind
         return None
 

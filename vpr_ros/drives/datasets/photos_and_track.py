@@ -14,6 +14,7 @@ from vpr_ros.drives.datasets.track_file import SUFFIXES, read_track
 from vpr_ros.drives.folder import TABLE
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.images.image_files import folder_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def read_photos_and_track(
     if len(timed) < len(times):
         logger.warning("%s: %d images without a time left out", folder, len(times) - len(timed))
     stamps = np.array([*timed.values()], np.int64) + round(clock_offset * 1e9)
-    sessions = ["" if len(Path(image).parts) < 2 else Path(image).parent.as_posix() for image in timed]
+    sessions = [folder_of(image) for image in timed]
     try:
         return along_track(folder, [*timed], stamps, sessions, track, max_fix_gap, spacing)
     except InputError as error:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.bag import ODOMETRY, BagFile, choose_topic, header_stamp, read_bag
+from vpr_ros.bag import read_bag
+from vpr_ros.drives.bag_file import ODOMETRY, BagFile, choose_topic, header_stamp
 from vpr_ros.drives.datasets.local_frame import LocalFrame
-from vpr_ros.drives.odometry import Pose
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Datum
 from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.odometry import Pose
 
 POSE, POSE_COVARIANCE = "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped"
 

@@ -12,7 +12,7 @@ from vpr_ros.drives.datasets.utm_metres import Zone, parse_zone, to_degrees
 from vpr_ros.drives.datasets.written_time import stamp_of
 from vpr_ros.errors import InputError
 from vpr_ros.geotagged import GeotaggedImages, ground_distance, make_rows
-from vpr_ros.images.image_files import image_table, images_below
+from vpr_ros.images.image_files import folder_of, image_table, images_below
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def read_utm_names(folder: Path, zone: Zone | None = None) -> GeotaggedImages:
         raise InputError(f"{folder}: none of its {len(files)} images is named @east@north@...@.jpg")
     if len(named) < len(files):
         logger.warning("%s: %d images without UTM in their names left out", folder, len(files) - len(named))
-    names = [file.relative_to(folder) for file, _ in named]
+    names = [file.relative_to(folder).as_posix() for file, _ in named]
     east, north, latitude, longitude, heading = (
         np.array([_number(fields, field, file) for file, fields in named])
         for field in ("east", "north", "latitude", "longitude", "heading")
@@ -54,7 +54,7 @@ def read_utm_names(folder: Path, zone: Zone | None = None) -> GeotaggedImages:
     written = ~np.isnan(degrees).any(axis=1)
     for each in {each for each in zones if each is not None}:
         rows = [row for row, of in enumerate(zones) if of == each]
-        images = [names[row].as_posix() for row in rows]
+        images = [names[row] for row in rows]
         degrees[rows] = to_degrees(east[rows], north[rows], each, str(folder), images)
     if np.isnan(degrees).any():
         nowhere = names[int(np.flatnonzero(np.isnan(degrees).any(axis=1))[0])]
@@ -63,12 +63,12 @@ def read_utm_names(folder: Path, zone: Zone | None = None) -> GeotaggedImages:
         )
     table = make_rows(
         str(folder),
-        image=[name.as_posix() for name in names],
+        image=names,
         latitude=degrees[:, 0],
         longitude=degrees[:, 1],
         heading=heading,
         stamp=[stamp_of(fields.get("timestamp", "")) for _, fields in named],
-        session=[name.parent.as_posix() if len(name.parts) > 1 else "" for name in names],
+        session=[folder_of(name) for name in names],
     )
     said = table[written].copy()
     said["latitude"], said["longitude"] = latitude[written], longitude[written]

@@ -13,6 +13,7 @@ from vpr_ros.geotagged import Image
 from vpr_ros.images.small_picture import shrink
 from vpr_ros.pages.heat_overlay import one_scale, overlay
 from vpr_ros.pages.occlusion import Heat
+from vpr_ros.pages.wording import end_of
 
 #: Inches that a picture is high, its pixels across at most, and the letters of a name.
 HEIGHT, ACROSS, LETTERS = 2.0, 640, 30
@@ -48,17 +49,13 @@ def draw_heats(file: Path, columns: Sequence[Column], meaning: str, signed: bool
         axis.spines[:].set_visible(False)
     for top, picture, column in zip(axes.T, pictures, columns, strict=True):
         top[0].imshow(picture)
-        top[0].set_title(_short(column.name), fontsize=9, parse_math=False)
+        top[0].set_title(end_of(column.name, LETTERS), fontsize=9, parse_math=False)
         for axis, heat in zip(top[1:], column.heats.values(), strict=True):
             axis.imshow(overlay(picture, heat, colours))
     for axis, network in zip(axes[1:, 0], networks, strict=True):
-        axis.set_ylabel(_short(network), fontsize=9, parse_math=False)
+        axis.set_ylabel(end_of(network, LETTERS), fontsize=9, parse_math=False)
     bar = figure.colorbar(colours, ax=axes[1:], aspect=15 * len(networks), pad=0.01)
     bar.set_label(meaning, fontsize=9)
     bar.outline.set_visible(False)
     with replacing_file(file) as partial:
         figure.savefig(partial, dpi=150, format="png")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LETTERS else "…" + name[1 - LETTERS :]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from training.learning.processes import is_first_process
+from training.learning.fabric import is_first_process
 from vpr_ros.errors import InputError
 
 #: How long processes wait for each other: the first one for others to start, those for it to read a table.
