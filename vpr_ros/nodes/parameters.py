@@ -57,9 +57,8 @@ class Parameters:
         "auto", "Where images are encoded; auto: the GPU where there is one", choices="auto|cuda|cpu"
     )
     bfloat16: bool = _fixed(
-        False,
-        "Encode in bfloat16 on a CPU that has it: in half the time; of a hundred images one has another best "
-        "place",
+        True,
+        "Encode in bfloat16, all but the first layer, on a CPU that has it (avx512_bf16 or amx_bf16)",
     )
     out_of_memory: str = _fixed(
         "cpu",
