@@ -64,7 +64,7 @@ def bench_localise(
         width: Pixels of the camera's images.
         places: Of a map that knows the images, all other places random.
         images: That are timed.
-        bfloat16: On a CPU that has it, encode in bfloat16, as the node does.
+        bfloat16: On a CPU that is faster at it, encode in bfloat16, as the node does.
         usual: Time the usual way too: torchvision's transforms on the CPU, float32, flat FAISS on the CPU.
         device: auto, cuda or cpu.
         json: Write the figures to this file.

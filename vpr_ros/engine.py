@@ -65,7 +65,7 @@ class Engine:
     Args:
         encoder: whose descriptors they are.
         device: where it encodes.
-        bfloat16: on a CPU that has it, with the trunk in bfloat16 but for its first convolution.
+        bfloat16: on a CPU that is faster at it, with the trunk in bfloat16 but for its first convolution.
 
     Attributes:
         fingerprint: of the encoder, which a map must share.

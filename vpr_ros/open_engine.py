@@ -52,7 +52,7 @@ def engine_on(model: AnyModel, device: torch.device | str, bfloat16: bool = Fals
     Args:
         model: of `load_model`.
         device: or its name: auto, cpu, cuda, cuda:1.
-        bfloat16: on a CPU that has it, with the trunk of an `Encoder` in bfloat16; no others.
+        bfloat16: on a CPU that is faster at it, an `Encoder` with AlexNet's trunk in bfloat16; no others.
 
     Raises InputError for a device that is not there.
     """

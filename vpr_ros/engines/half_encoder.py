@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vpr_ros.encoder import Encoder
-from vpr_ros.engines.bfloat16_trunk import bfloat16_but_first, has_bfloat16
+from vpr_ros.engines.bfloat16_trunk import faster_trunk
 from vpr_ros.engines.fused import fused, with_channels
 from vpr_ros.engines.preparation import CHANNELS, Layout, Preparation
 from vpr_ros.netvlad import Whitening
@@ -24,8 +24,8 @@ def trunk_precision(device: torch.device) -> torch.dtype:
 class HalfEncoder(nn.Module):
     """What an encoder computes, on one device, in the trunk's precision there; for inference alone.
 
-    Descriptors keep a cosine of 0.9999 to float32's: on a GPU in half precision, on a CPU in bfloat16, where
-    that is asked for and the processor has it, but for the first convolution.
+    Descriptors keep a cosine of 0.9999 to float32's: on a GPU in half precision, on a CPU in bfloat16 but for
+    the first convolution, where that is asked for and faster.
 
     Pooling and the sums of the whitening are float32: a cluster that nothing is assigned to has a norm that
     half precision rounds to zero.
@@ -41,13 +41,15 @@ class HalfEncoder(nn.Module):
     def __init__(self, encoder: Encoder, device: torch.device, bfloat16: bool = False) -> None:
         super().__init__()
         self.precision = trunk_precision(device)
-        self.in_bfloat16 = bfloat16 and device.type == "cpu" and has_bfloat16()
         trunk = copy.deepcopy(encoder.trunk)
         self._channels = 3
         if device.type == "cuda":
             trunk, self._channels = with_channels(fused(trunk), CHANNELS), CHANNELS
         trunk = trunk.to(device, self.precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.trunk = bfloat16_but_first(trunk) if self.in_bfloat16 else trunk
+        self.trunk = trunk
+        if bfloat16 and device.type == "cpu":
+            self.trunk = faster_trunk(trunk, encoder.architecture.trunk, encoder.architecture.input_size)
+        self.in_bfloat16 = self.trunk is not trunk
         self.pooling = copy.deepcopy(encoder.pooling).to(device)
         self.whitening: Callable[[Tensor], Tensor] | None = None
         if encoder.whitening is not None:
