@@ -12,6 +12,8 @@ from vpr_ros.command import run
 from vpr_ros.geodesy import Datum, to_geodetic
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as vpr_ros has it, before a test imports onnxruntime
+# whoever sets a field of a message is told of a wrong type, as Humble always does; read on import
+os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
 
 DATUM = Datum(52.0, 5.0, 10.0)
 

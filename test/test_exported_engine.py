@@ -237,8 +237,7 @@ def test_our_own_weights_have_our_own_engine(weights, file):
 
 
 def test_bfloat16_is_for_our_own(file):
-    with input_error(file, "bfloat16"):
-        engine_on(load_model(file), "cpu", bfloat16=True)
+    assert engine_on(load_model(file), "cpu", bfloat16=True).runs_on == "CPU by onnxruntime"
 
 
 def test_onnxruntime_that_is_not_installed(file, monkeypatch):

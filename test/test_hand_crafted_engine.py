@@ -80,8 +80,7 @@ def test_a_gpu_is_not_used_and_that_is_said(file, caplog):
 
 
 def test_bfloat16_is_for_networks(file):
-    with input_error("bfloat16", "leave it off"):
-        open_engine(file, "cpu", bfloat16=True)
+    assert open_engine(file, "cpu", bfloat16=True).runs_on == "cpu by OpenCV"
 
 
 def test_who_has_a_network_does_not_load_it(weights):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
@@ -27,10 +28,13 @@ from std_srvs.srv import Trigger
 
 from test.ros_graph import TIMEOUT, Peer, private_domain
 from test.small_world import STEP, picture, small_map, small_weights
+from vpr_ros import node
 from vpr_ros.calibration import Acceptance, Calibration, Step, write_calibration
+from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief
 from vpr_ros.images.pixels import compress
 from vpr_ros.messages import points_from_cloud, stamp_to_ns
+from vpr_ros.node import LocaliserNode
 from vpr_ros.node_process import NodeProcess, node_process
 from vpr_ros.nodes import topics
 from vpr_ros.nodes.parameters import Parameters
@@ -553,6 +557,26 @@ def test_a_mistake_is_told_in_one_line(ended: list[tuple[int, str]], number: int
     assert code == 2
     assert MISTAKES[number][1] in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_a_node_that_is_half_made_can_be_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Kilted on the context destroys all its nodes, one whose parameters are refused too."""
+    made = []
+
+    def refuse(half: LocaliserNode) -> None:
+        made.append(half)
+        raise InputError("parameter 'device' is 'tpu'")
+
+    for name, value in private_domain().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(node, "NodeParameters", refuse)
+    rclpy.init(args=[])
+    try:
+        with pytest.raises(InputError):
+            LocaliserNode()
+        made[0].destroy_node()
+    finally:
+        rclpy.try_shutdown()
 
 
 def _scale_first_tensor(file: Path) -> None:

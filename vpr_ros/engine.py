@@ -65,7 +65,7 @@ class Engine:
     Args:
         encoder: whose descriptors they are.
         device: where it encodes.
-        bfloat16: on a CPU, with the trunk in bfloat16.
+        bfloat16: on a CPU that is faster at it, with the trunk in bfloat16 but for its first convolution.
 
     Attributes:
         fingerprint: of the encoder, which a map must share.
@@ -83,6 +83,8 @@ class Engine:
         self.device, self.runs_on = device, str(device)
         self._fit_size = encoder.fit_size
         self.encoder = HalfEncoder(encoder, device, bfloat16)
+        if self.encoder.in_bfloat16:
+            self.runs_on += " in bfloat16"
         if device.type == "cuda":
             torch.set_num_threads(min(COPY_THREADS, torch.get_num_threads()))
             self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -44,7 +44,7 @@ class LiveLocaliser:
             device: of the engine.
             settings: to begin with.
             cpu_instead: whether to go on with the CPU where the GPU's memory is used up.
-            bfloat16: whether to encode in bfloat16 on a CPU.
+            bfloat16: whether to encode in bfloat16 on a CPU that is faster at it.
         """
         self.fell_back = ""
         self._weights = weights

@@ -46,6 +46,7 @@ class LocaliserNode(ManagedNode):
     """
 
     def __init__(self) -> None:
+        self._active: Active | None = None  # first: Kilted's context destroys a half-made node, too
         super().__init__(NAME)
         self._node_parameters = NodeParameters(self)
         self._health = Health()
@@ -53,7 +54,6 @@ class LocaliserNode(ManagedNode):
         self._error = ""  # why it is unconfigured, or about to be
         self._live: LiveLocaliser | None = None  # while configured
         self._outputs: Outputs | None = None
-        self._active: Active | None = None
         self._loading = self._told_of_silence = self._told_of_loss = False
         self._diagnostics = DIAGNOSTICS.publisher(self)
         self.create_service(LOCALISE.kind, LOCALISE.name, self._on_localise)

@@ -24,6 +24,8 @@ from std_msgs.msg import Header
 #: In serialised form: four bytes that say how, then the header's stamp: seconds and nanoseconds.
 STAMP = struct.Struct("<iI")
 STAMP_AT = 4
+#: What names a profile to Fast DDS: Kilted's knows the second name, those before it the first.
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 #: Seconds of a pause between two looks at whether somebody listens.
 LOOK_PERIOD = 0.01
 
@@ -77,7 +79,7 @@ def send(
         sent: takes the stamps, ns: those before the first answer, then those after it.
     """
     if stream.profile is not None:  # read when the context begins
-        os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(stream.profile)
+        os.environ.update(dict.fromkeys(PROFILES, str(stream.profile)))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("bench_camera")
     publisher = node.create_publisher(stream.kind, stream.topic, stream.qos)

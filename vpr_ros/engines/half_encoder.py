@@ -4,51 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vpr_ros.encoder import Encoder
+from vpr_ros.engines.bfloat16_trunk import faster_trunk
 from vpr_ros.engines.fused import fused, with_channels
 from vpr_ros.engines.preparation import CHANNELS, Layout, Preparation
-from vpr_ros.errors import InputError
 from vpr_ros.netvlad import Whitening
 
-#: What a processor calls bfloat16 arithmetic, in /proc/cpuinfo; without it PyTorch's is slow.
-BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
-CPU_FLAGS = Path("/proc/cpuinfo")
 
-
-def trunk_precision(device: torch.device, bfloat16: bool = False) -> torch.dtype:
-    """Return the type in which a trunk runs there: half precision on a GPU, float32 or bfloat16 on a CPU.
-
-    Raises InputError for bfloat16 on a processor without it: there it would be slower than float32.
-    """
-    if device.type == "cuda":
-        return torch.float16
-    if bfloat16 and not BFLOAT16 & _cpu_flags():
-        raise InputError(f"bfloat16: this processor has none of {', '.join(sorted(BFLOAT16))}: leave it off")
-    return torch.bfloat16 if bfloat16 else torch.float32
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = CPU_FLAGS.read_text().splitlines()
-    except OSError:
-        return set()
-    # x86 says flags, ARM Features; all cores of a robot's processor have the same
-    return next(
-        (set(line.split()) for line in lines if line.lower().startswith(("flags", "features"))), set()
-    )
+def trunk_precision(device: torch.device) -> torch.dtype:
+    """Return the type in which a trunk begins there: half precision on a GPU, float32 on a CPU."""
+    return torch.float16 if device.type == "cuda" else torch.float32
 
 
 class HalfEncoder(nn.Module):
     """What an encoder computes, on one device, in the trunk's precision there; for inference alone.
 
-    On a GPU descriptors keep a cosine of 0.9999 to float32's. On a CPU bfloat16 takes half the time and keeps
-    0.999: of a hundred images one has another place as its best.
+    Descriptors keep a cosine of 0.9999 to float32's: on a GPU in half precision, on a CPU in bfloat16 but for
+    the first convolution, where that is asked for and faster.
 
     Pooling and the sums of the whitening are float32: a cluster that nothing is assigned to has a norm that
     half precision rounds to zero.
@@ -63,12 +40,16 @@ class HalfEncoder(nn.Module):
 
     def __init__(self, encoder: Encoder, device: torch.device, bfloat16: bool = False) -> None:
         super().__init__()
-        self.precision = trunk_precision(device, bfloat16)
+        self.precision = trunk_precision(device)
         trunk = copy.deepcopy(encoder.trunk)
         self._channels = 3
         if device.type == "cuda":
             trunk, self._channels = with_channels(fused(trunk), CHANNELS), CHANNELS
-        self.trunk = trunk.to(device, self.precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trunk = trunk.to(device, self.precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trunk = trunk
+        if bfloat16 and device.type == "cpu":
+            self.trunk = faster_trunk(trunk, encoder.architecture.trunk, encoder.architecture.input_size)
+        self.in_bfloat16 = self.trunk is not trunk
         self.pooling = copy.deepcopy(encoder.pooling).to(device)
         self.whitening: Callable[[Tensor], Tensor] | None = None
         if encoder.whitening is not None:
