@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import heading_to_yaw, mean_geodetic
+from vpr_ros.geodesy import heading_to_yaw
 from vpr_ros.place_map import PlaceMap
 
 Array = NDArray[np.float64]
@@ -42,6 +44,9 @@ POINT = np.dtype(
 
 #: Views that differ by more than this, in radians, are not one place seen twice.
 SAME_VIEW = math.pi / 2
+_COS_SAME_VIEW = math.cos(SAME_VIEW)
+#: Places up to which each is compared with each at once: an integer of 64 bits holds a row of the answers.
+_AT_ONCE = 62
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,71 @@ class Hypothesis:
     places: tuple[int, ...]
 
 
+class Ranked(Sequence[Hypothesis]):
+    """Hypotheses as the rows of one array: most of them are published, and never looked at one by one.
+
+    Attributes:
+        numbers: (G, 18): metres and geodetic (3 each), covariance (9), yaw, its variance, probability.
+        places: of each.
+    """
+
+    ENU, GEODETIC, COVARIANCE = slice(0, 3), slice(3, 6), slice(6, 15)
+    YAW, YAW_VARIANCE, PROBABILITY, WIDTH = 15, 16, 17, 18
+
+    def __init__(self, numbers: Array, places: list[tuple[int, ...]]) -> None:
+        self.numbers, self.places = numbers, places
+        self._made: dict[int, Hypothesis] = {}
+
+    @classmethod
+    def of(cls, hypotheses: Sequence[Hypothesis]) -> Ranked:
+        """Return any hypotheses as rows; those that are already as they are."""
+        if isinstance(hypotheses, Ranked):
+            return hypotheses
+        rows = [
+            (*each.enu, *each.geodetic, *each.covariance.flat, each.yaw, each.yaw_variance, each.probability)
+            for each in hypotheses
+        ]
+        return cls(np.array(rows, np.float64).reshape(-1, cls.WIDTH), [each.places for each in hypotheses])
+
+    @property
+    def yaw(self) -> Array:
+        """(G,) radians; NaN where unknown."""
+        return self.numbers[:, self.YAW]
+
+    @property
+    def probability(self) -> Array:
+        """(G,)."""
+        return self.numbers[:, self.PROBABILITY]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, which: int) -> Hypothesis: ...
+    @overload
+    def __getitem__(self, which: slice) -> Sequence[Hypothesis]: ...
+    def __getitem__(self, which: int | slice) -> Hypothesis | Sequence[Hypothesis]:
+        if isinstance(which, slice):
+            return [self[row] for row in range(*which.indices(len(self)))]
+        row = range(len(self))[which]
+        if row not in self._made:
+            self._made[row] = self._make(row)
+        return self._made[row]
+
+    def _make(self, row: int) -> Hypothesis:
+        numbers = self.numbers[row]
+        yaw, yaw_variance, probability = numbers[self.YAW :].tolist()
+        return Hypothesis(
+            enu=numbers[self.ENU],
+            geodetic=numbers[self.GEODETIC],
+            covariance=numbers[self.COVARIANCE].reshape(3, 3),
+            yaw=yaw,
+            yaw_variance=yaw_variance,
+            probability=probability,
+            places=self.places[row],
+        )
+
+
 @dataclass(frozen=True)
 class Hypotheses:
     """All of a query's hypotheses, the most probable first; with `none` their probabilities sum to one."""
@@ -95,17 +165,23 @@ class Hypotheses:
 
     def points(self) -> NDArray[np.void]:
         """Return the (N,) hypotheses, ranked, as points of POINT."""
-        return np.array([_point(hypothesis) for hypothesis in self.ranked], POINT)
+        ranked = Ranked.of(self.ranked)
+        points = np.empty(len(ranked), POINT)
+        for name, column in _COLUMNS.items():
+            points[name] = ranked.numbers[:, column]
+        points["place"] = [places[0] for places in ranked.places]
+        return points
 
 
-def _point(of: Hypothesis) -> tuple[float, ...]:
-    (east, shared, _), (_, north, _), _ = of.covariance.tolist()
-    return (*of.enu, *of.geodetic[:2], of.yaw, east, shared, north, of.probability, of.places[0])
+#: Of a row of numbers, what the fields of POINT but the last take.
+_COLUMNS = dict(zip(POINT.names or (), (0, 1, 2, 3, 4, 15, 6, 7, 10, 17), strict=False))
 
 
 def gather(scores: Array, places: NDArray[np.int64], place_map: PlaceMap, belief: Belief) -> Hypotheses:
     """Turn the (k,) scores, falling, and place numbers of one query into hypotheses."""
-    logits = np.append(scores, none_score(place_map, belief)) / belief.temperature
+    logits = np.empty(len(scores) + 1)
+    logits[:-1], logits[-1] = scores, none_score(place_map, belief)
+    logits /= belief.temperature
     weights = np.exp(logits - logits.max())
     weights /= weights.sum()
     return rank(places, weights[:-1], place_map, belief)
@@ -121,60 +197,83 @@ def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief:
 
     What the probabilities lack to one is that of "none of them".
     """
-    enu = place_map.enu[places]
-    latitude, longitude, altitude, heading = (
-        place_map.places[column][places] for column in ("latitude", "longitude", "altitude", "heading")
-    )
-    yaw = heading_to_yaw(heading)
-    groups = clusters(enu, yaw, belief.cluster_radius)
+    none = max(0.0, 1.0 - float(weights.sum()))
+    if not len(places):
+        return Hypotheses(Ranked(np.empty((0, Ranked.WIDTH)), []), none)
+    rows, enu = place_map.places[places], place_map.enu[places]
+    yaw = heading_to_yaw(rows["heading"])
+    groups = _members(enu, yaw, belief.cluster_radius)
     belongs = np.zeros((len(groups), len(places)))
-    for group, members in zip(belongs, groups, strict=True):
-        group[members] = 1.0
+    belongs.put([row * len(places) + member for row, group in enumerate(groups) for member in group], 1.0)
     probabilities = belongs @ weights
     # a cluster far below the best one has weights that vanish: its shape is that of equal ones
     shares = np.where(probabilities[:, None] > 0, belongs * weights, belongs)
     shares /= shares.sum(axis=1, keepdims=True)
-    means = shares @ enu
-    altitude = np.where(np.isnan(altitude), place_map.datum.altitude, altitude)
-    geodetic = mean_geodetic(shares, latitude, longitude, altitude)
-    covariances = _covariances(shares, enu - enu[:1], place_map, belief)
-    yaws, variances = _mean_yaws(yaw, shares, belief.yaw_std)
-    ranked = [
-        Hypothesis(
-            enu=means[row],
-            geodetic=geodetic[row],
-            covariance=covariances[row],
-            yaw=float(yaws[row]),
-            yaw_variance=float(variances[row]),
-            probability=float(probabilities[row]),
-            places=tuple(places[groups[row]].tolist()),
-        )
-        for row in np.argsort(-probabilities, kind="stable").tolist()
-    ]
-    return Hypotheses(ranked, max(0.0, 1.0 - float(weights.sum())))
+    # the means of all that is to be averaged, in one product: each call costs more than what it computes
+    columns = np.empty((len(places), _MEANS))
+    columns[:, Ranked.ENU] = enu
+    columns[:, 3] = rows["latitude"]
+    longitude, first = rows["longitude"], float(rows["longitude"][0])
+    columns[:, 4] = (longitude - first + 180.0) % 360.0  # as geodesy.mean_geodetic has it
+    columns[:, 5] = np.where(np.isnan(rows["altitude"]), place_map.datum.altitude, rows["altitude"])
+    off = columns[:, _OFF]
+    np.subtract(enu, enu[0], out=off)
+    np.multiply(off[:, :, None], off[:, None, :], out=columns[:, _SQUARES].reshape(-1, 3, 3))
+    known = yaw == yaw  # noqa: PLR0124  NaN is not
+    angle = np.where(known, yaw, 0.0)
+    columns[:, _KNOWN] = known
+    np.multiply(np.cos(angle), known, out=columns[:, _EAST])
+    np.multiply(np.sin(angle), known, out=columns[:, _NORTH])
+    means = shares @ columns
+    numbers = np.empty((len(groups), Ranked.WIDTH))
+    numbers[:, :6] = means[:, :6]
+    numbers[:, 4] = (means[:, 4] + first) % 360.0 - 180.0
+    numbers[:, Ranked.COVARIANCE] = _covariances(means[:, _OFF], means[:, _SQUARES], place_map, belief)
+    told, east, north = means[:, _KNOWN], means[:, _EAST], means[:, _NORTH]
+    yaws = _mean_yaws(told, east, north, belief.yaw_std)
+    numbers[:, Ranked.YAW], numbers[:, Ranked.YAW_VARIANCE] = yaws
+    numbers[:, Ranked.PROBABILITY] = probabilities
+    order = (-probabilities).argsort(kind="stable")
+    names = places.tolist()
+    behind = [tuple([names[member] for member in groups[row]]) for row in order.tolist()]
+    return Hypotheses(Ranked(numbers[order], behind), none)
 
 
-def _covariances(shares: Array, enu: Array, place_map: PlaceMap, belief: Belief) -> Array:
-    """Return the (G, 3, 3) covariances of G groups of N places, given (G, N) shares that sum to one."""
-    squares = (enu[:, :, None] * enu[:, None, :]).reshape(-1, 9)
-    means = shares @ enu
-    spread = (shares @ squares).reshape(-1, 3, 3) - means[:, :, None] * means[:, None, :]
-    # spread of the places, distance to the next, and of the view itself; the geotags' error is the floor
-    view = place_map.spacing**2 / 12 + belief.view_std**2
-    covariances = belief.covariance_scale * (spread + np.diag([view, view, belief.vertical_std**2]))
-    return np.asarray(covariances + place_map.geotag_std**2 * np.eye(3))
+#: Columns of what `rank` takes the means of, after metres and geodetic: metres from the first place and their
+#: products, whether the yaw is known, and the unit vector of that direction.
+_OFF, _SQUARES, _KNOWN, _EAST, _NORTH, _MEANS = slice(6, 9), slice(9, 18), 18, 19, 20, 21
 
 
-def _mean_yaws(yaw: Array, shares: Array, floor: float) -> tuple[Array, Array]:
-    """Return (G,) circular means and variances, NaN where no yaw is known, given (G, N) shares."""
-    known = ~np.isnan(yaw)
-    told = shares @ known
-    told[told <= 1e-9] = np.nan  # of what counts for nothing it would be the yaw of nothing
-    resultant = shares @ np.where(known, np.exp(1j * np.where(known, yaw, 0.0)), 0)
-    length = np.abs(resultant) / told
+def _covariances(off: Array, squares: Array, place_map: PlaceMap, belief: Belief) -> Array:
+    """Return the (G, 9) covariances of groups, given means of (G, 3) positions and (G, 9) their products."""
+    spread = squares - (off[:, :, None] * off[:, None, :]).reshape(-1, 9)
+    spread *= belief.covariance_scale
+    spread += _least_covariance(place_map.spacing, place_map.geotag_std, belief)
+    return spread
+
+
+@lru_cache
+def _least_covariance(spacing: float, geotag_std: float, belief: Belief) -> Array:
+    """Return the (9,) covariance of one place: of the distance to the next, the view, and geotags."""
+    view = spacing**2 / 12 + belief.view_std**2
+    variances = belief.covariance_scale * np.array([view, view, belief.vertical_std**2]) + geotag_std**2
+    return np.diag(variances).ravel()
+
+
+def _mean_yaws(known: Array, east: Array, north: Array, floor: float) -> tuple[Array, Array]:
+    """Return (G,) circular means and variances, NaN where no yaw is known.
+
+    Args:
+        known: (G,) shares of the places whose yaw is known.
+        east: (G,) means of the cosines of the yaws, zero where they are not known.
+        north: (G,) of the sines.
+        floor: rad, of what one place tells.
+    """
+    told = np.where(known <= 1e-9, np.nan, known)  # of what counts for nothing it would be the yaw of nothing
+    length = np.hypot(east, north) / told
     # -2 ln R is the variance of the wrapped normal distribution of that resultant length
-    variances = floor**2 - 2 * np.log(length.clip(1e-6, 1.0))
-    return np.where(np.isnan(told), np.nan, np.angle(resultant)), variances
+    variances = floor**2 - 2 * np.log(np.minimum(np.maximum(length, 1e-6), 1.0))
+    return np.where(told == told, np.arctan2(north, east), np.nan), variances  # noqa: PLR0124
 
 
 def with_lost(followed: Hypotheses, alone: Hypotheses, on_map: float, belief: Belief) -> Hypotheses:
@@ -184,25 +283,38 @@ def with_lost(followed: Hypotheses, alone: Hypotheses, on_map: float, belief: Be
     as any other before the image is seen, which is what the hypotheses of an image alone assume.
     """
     share = followed.none * on_map
-    ranked = list(followed.ranked)
-    for found, same in zip(alone.ranked, _same(alone, followed, belief), strict=True):
-        probability = share * found.probability
+    there, here = Ranked.of(followed.ranked), Ranked.of(alone.ranked)
+    probabilities, new = there.probability.tolist(), []
+    for row, (same, probability) in enumerate(
+        zip(_same(here, there, belief), (share * here.probability).tolist(), strict=True)
+    ):
         if same is None:
-            ranked.append(replace(found, probability=probability))
+            new.append(row)
+            probabilities.append(probability)
         else:
-            ranked[same] = replace(ranked[same], probability=ranked[same].probability + probability)
-    ranked.sort(key=lambda hypothesis: -hypothesis.probability)
+            probabilities[same] += probability
+    numbers = np.concatenate([there.numbers, here.numbers[new]])
+    numbers[:, Ranked.PROBABILITY] = probabilities
+    places = there.places + [here.places[row] for row in new]
+    order = (-numbers[:, Ranked.PROBABILITY]).argsort(kind="stable")
+    ranked = Ranked(numbers[order], [places[row] for row in order.tolist()])
     return Hypotheses(ranked, followed.none - share * (1 - alone.none))
 
 
-def _same(alone: Hypotheses, followed: Hypotheses, belief: Belief) -> list[int | None]:
+def _same(alone: Ranked, followed: Ranked, belief: Belief) -> list[int | None]:
     """Return for each hypothesis the first of the others that agrees with it, or None."""
-    if not followed.ranked:
-        return [None] * len(alone.ranked)
-    here, there = (np.array([(*each.enu[:2], each.yaw) for each in of.ranked]) for of in (alone, followed))
-    apart = np.linalg.norm(here[:, None, :2] - there[None, :, :2], axis=2)
-    agrees = (apart <= belief.cluster_radius) & ~turned(here[:, None, 2], there[None, :, 2])
-    return [int(row.argmax()) if row.any() else None for row in agrees]
+    if not len(followed):
+        return [None] * len(alone)
+    east, north = (np.subtract.outer(alone.numbers[:, axis], followed.numbers[:, axis]) for axis in (0, 1))
+    agrees = np.sqrt(east * east + north * north) <= belief.cluster_radius
+    # few do, and the direction of those alone is worth a cosine
+    first: list[int | None] = [None] * len(alone)
+    here, there = np.nonzero(agrees)
+    same = ~turned(alone.yaw[here], followed.yaw[there])
+    for row, other in zip(here[same].tolist(), there[same].tolist(), strict=True):
+        if first[row] is None:
+            first[row] = other
+    return first
 
 
 def agree(filtered: Hypothesis, single: Hypothesis, belief: Belief) -> bool:
@@ -216,18 +328,44 @@ def agree(filtered: Hypothesis, single: Hypothesis, belief: Belief) -> bool:
 
 def turned(yaw: ArrayLike, other: ArrayLike) -> NDArray[np.bool_]:
     """Tell which views are too far apart in direction to be one; False where either is unknown."""
-    return np.asarray(np.cos(np.subtract(yaw, other)) < math.cos(SAME_VIEW))
+    return np.asarray(np.cos(np.subtract(yaw, other)) < _COS_SAME_VIEW)
 
 
 def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
     """Return groups of rows, each around its best row; a chain of places along a road does not grow one."""
+    return [np.array(members, np.intp) for members in _members(enu, yaw, radius)]
+
+
+def _members(enu: Array, yaw: Array, radius: float) -> list[list[int]]:
     position = enu[:, 0] + 1j * enu[:, 1]
-    free = np.ones(len(enu), bool)
     groups = []
+    if len(enu) <= _AT_ONCE:
+        near = np.abs(position[:, None] - position) <= radius
+        near &= ~turned(yaw, yaw[:, None])
+        left = (1 << len(enu)) - 1
+        for best, row in enumerate((near @ _BITS[: len(enu)]).tolist()):
+            if left >> best & 1:
+                group = left & row
+                left ^= group
+                groups.append(_set_bits(group))
+        return groups
+    free = np.ones(len(enu), bool)
     for best in range(len(enu)):
         if free[best]:
             near = np.abs(position - position[best]) <= radius
             group = np.flatnonzero(free & near & ~turned(yaw, yaw[best]))
             free[group] = False
-            groups.append(group)
+            groups.append(group.tolist())
     return groups
+
+
+_BITS = 1 << np.arange(_AT_ONCE)
+
+
+def _set_bits(number: int) -> list[int]:
+    bits = []
+    while number:
+        lowest = number & -number
+        bits.append(lowest.bit_length() - 1)
+        number ^= lowest
+    return bits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ from vpr_ros.prior import Prior
 UNKNOWN_ANGLE = math.pi**2
 
 _FIELD_TYPES = {"<f4": PointField.FLOAT32, "<f8": PointField.FLOAT64, "<u4": PointField.UINT32}
+_FIELDS = [
+    PointField(name=name, offset=offset, datatype=_FIELD_TYPES[kind.str], count=1)
+    for name, (kind, offset, *_) in (POINT.fields or {}).items()
+]
 
 
 def image_from_message(message: ImageMessage, max_pixels: int = MAX_PIXELS) -> CameraImage:
@@ -135,8 +140,9 @@ def pose_from_hypothesis(hypothesis: Hypothesis, header: Header) -> PoseWithCova
     """Return the hypothesis as a pose in the map frame; a yaw that is not known has a wide variance."""
     message = PoseWithCovarianceStamped(header=header)
     message.pose.pose = _pose(hypothesis)
-    covariance = np.diag([0.0, 0.0, 0.0, UNKNOWN_ANGLE, UNKNOWN_ANGLE, UNKNOWN_ANGLE])
+    covariance = np.zeros((6, 6))
     covariance[:3, :3] = hypothesis.covariance
+    covariance[3, 3] = covariance[4, 4] = covariance[5, 5] = UNKNOWN_ANGLE
     if not math.isnan(hypothesis.yaw_variance):
         covariance[5, 5] = min(hypothesis.yaw_variance, UNKNOWN_ANGLE)
     message.pose.covariance = covariance.ravel()
@@ -163,14 +169,11 @@ def cloud_from_hypotheses(hypotheses: Hypotheses, header: Header) -> PointCloud2
         header=header,
         height=1,
         width=len(points),
-        fields=[
-            PointField(name=name, offset=offset, datatype=_FIELD_TYPES[kind.str], count=1)
-            for name, (kind, offset, *_) in (POINT.fields or {}).items()
-        ],
+        fields=_FIELDS,
         is_bigendian=False,
         point_step=POINT.itemsize,
         row_step=POINT.itemsize * len(points),
-        data=points.tobytes(),
+        data=array("B", points.tobytes()),  # of anything else each byte may be checked
         is_dense=False,  # an unknown yaw is NaN
     )
 
