@@ -39,9 +39,11 @@ class Outputs:
             in_fix = Header(stamp=header.stamp, frame_id=parameters.fix_frame or header.frame_id)
             pose = self._publish_best(answer.accepted, in_fix, in_map, calibrated)
         self._hypotheses.publish(messages.cloud_from_hypotheses(answer.hypotheses, in_map))
-        if answer.filtered is not None and parameters.publish_single:
+        # what nobody listens to is not made: twenty poses take longer than all the rest
+        single = parameters.publish_single and self._single.get_subscription_count()
+        if single and answer.filtered is not None:
             self._single.publish(messages.cloud_from_hypotheses(answer.single, in_map))
-        if parameters.publish_poses:
+        if parameters.publish_poses and self._poses.get_subscription_count():
             self._poses.publish(messages.poses_from_hypotheses(answer.hypotheses, in_map))
         return pose
 
