@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,13 @@ def resize(images: Tensor, size: list[int]) -> Tensor:
     if images.dtype == torch.uint8:
         resized = resized.round_().byte()
     return resized.reshape(*images.shape[:-2], *size)
+
+
+def fit_pixels(image: NDArray[np.uint8], fit: Callable[[Tensor], Tensor]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) RGB bytes as a function of (3, H, W) bytes makes them; may share their memory."""
+    writeable = np.require(image, requirements=["C", "W"])  # a view of a message is not
+    fitted = fit(torch.from_numpy(writeable).permute(2, 0, 1))
+    return np.asarray(fitted.permute(1, 2, 0).numpy(), np.uint8)
 
 
 def check_size(height: int, width: int) -> None:

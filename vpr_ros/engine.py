@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpr_ros.encoder import Encoder
+from vpr_ros.encoder import Encoder, fit_pixels
 from vpr_ros.engines.gpu_jpeg import GpuImage, JpegDecoder, jpeg_decoder
 from vpr_ros.engines.half_encoder import HalfEncoder
 from vpr_ros.engines.image_graph import ImageGraph
@@ -136,9 +136,7 @@ class Engine:
 
         Raises InputError for one that cannot be.
         """
-        writeable = np.require(image, requirements=["C", "W"])  # a view of a message is not
-        pixels = torch.from_numpy(writeable).permute(2, 0, 1)
-        return np.asarray(self._fit_size(pixels).permute(1, 2, 0).numpy(), np.uint8)
+        return fit_pixels(image, self._fit_size)
 
     def _there(self, images: list[Image]) -> Tensor:
         """Return (B, H, W, 3) bytes on the device, of images of one size."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from training.comparing.rows import Row
+from vpr_ros.pages.markdown import markdown_table
 
 #: Of a recall, and those of them that the table has.
 NS = range(1, 26)
@@ -40,17 +41,15 @@ def summary(row: Row, runs: Sequence[Mapping[str, Any]], cost: Mapping[str, floa
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows in Markdown: recalls in percent, of several runs with the deviation at 1."""
-    heads = [*HEADS, *(f"R@{n}" for n in COLUMNS), "runs"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines = []
     for row in rows:
         first, *others = (f"{100 * row['recalls'][n]:.1f}" for n in COLUMNS)
         spread = f" (±{100 * row['deviation@1']:.1f})" if len(row["runs"]) > 1 else ""
         cells = [row["local"], row["aggregation"]]
         cells += [", ".join(map(str, row[name])) for name in ("dimensions", "bytes")]
         cells += [_number(row.get(name)) for name in ("encode_ms", "search_ms")]
-        cells += [first + spread, *others, str(len(row["runs"]))]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([*cells, first + spread, *others, str(len(row["runs"]))])
+    return markdown_table([*HEADS, *(f"R@{n}" for n in COLUMNS), "runs"], lines) + "\n"
 
 
 def _number(value: float | None) -> str:

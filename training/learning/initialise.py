@@ -50,7 +50,7 @@ def sample_rows(count: int, most: int, rng: np.random.Generator) -> NDArray[np.i
 
 
 def sample_local(maps: Iterable[Tensor], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return (N, D) local descriptors of unit length: some of each (B, D, H, W) conv5 map."""
+    """Return (N, D) local descriptors of unit length: some of each (B, D, H, W) map of the trunk."""
     gathered = []
     for batch in maps:
         for local in F.normalize(batch.flatten(2), dim=1).transpose(1, 2).cpu().numpy():

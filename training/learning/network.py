@@ -73,7 +73,7 @@ class Network(nn.Module):
         return there if there.is_floating_point() else self.features(there)
 
     def local(self, features: Tensor) -> Tensor:
-        """Return the (B, D, H, W) conv5 map."""
+        """Return the (B, D, H, W) map of the trunk."""
         with self._precision():
             local: Tensor = self.trained_trunk(features.to(self._half))
         return local.float()

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpr_ros.encoder import check_size, fit_shorter_side, resize
+from vpr_ros.encoder import check_size, fit_pixels, fit_shorter_side, resize
 from vpr_ros.engine import alike, choose_device
 from vpr_ros.engines.exported_model import ExportedModel, description_of
 from vpr_ros.engines.gpu_jpeg import GpuImage
@@ -103,9 +103,7 @@ class ExportedEngine:
 
     def fit(self, image: Image) -> Image:
         """Return an RGB image at the size that the model takes; raises InputError for one that cannot be."""
-        writeable = np.require(image, requirements=["C", "W"])  # a view of a message is not
-        fitted = self._fit_size(torch.from_numpy(writeable).permute(2, 0, 1))
-        return np.asarray(fitted.permute(1, 2, 0).numpy(), np.uint8)
+        return fit_pixels(image, self._fit_size)
 
     def _fit_size(self, planes: Tensor) -> Tensor:
         size = self._model.says.input_size

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpr_ros.encoder import fit_shorter_side
+from vpr_ros.encoder import fit_pixels, fit_shorter_side
 from vpr_ros.encoders.hand_crafted import HandCraftedEncoder
 from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.geotagged import Image
@@ -71,6 +71,6 @@ class HandCraftedEngine:
 
     def fit(self, image: Image) -> Image:
         """Return an RGB image at the encoder's input size; raises InputError for one that cannot be."""
-        writeable = np.require(image, requirements=["C", "W"])  # a view of a message is not
-        fitted = fit_shorter_side(torch.from_numpy(writeable).permute(2, 0, 1), self.input_size)
-        return np.ascontiguousarray(fitted.permute(1, 2, 0).numpy(), np.uint8)
+        return np.ascontiguousarray(
+            fit_pixels(image, lambda planes: fit_shorter_side(planes, self.input_size))
+        )
