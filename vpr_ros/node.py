@@ -200,10 +200,11 @@ class LocaliserNode(ManagedNode):
             try:
                 place_map = live.load(folder)
                 loaded.set_result(f"{len(place_map)} places of {place_map.folder}")
-            except (InputError, OSError) as error:
-                loaded.set_exception(error)
             except Exception as error:
-                loaded.set_exception(InputError(f"{folder}: {type(error).__name__}: {first_line(error)}"))
+                known = isinstance(error, (InputError, OSError))
+                what = "" if known else f"{folder}: {type(error).__name__}: "
+                # a new one: the old one's traceback keeps what was opened of the refused map
+                loaded.set_exception(InputError(what + first_line(error)))
             self._alert()
 
         Thread(target=load, name="load map", daemon=True).start()
