@@ -18,7 +18,7 @@ from vpr_ros.localiser import Settings, open_localiser
 
 #: Of the images, pixels; one after the other.
 SIZES = ((64, 86), (96, 128), (70, 64), (64, 64), (120, 90))
-#: Images a second to the node: below what it can answer on one core.
+#: Images a second to the node: about what it can answer, or twice that.
 RATE = 150.0
 #: Nanoseconds between the images of the localiser.
 PERIOD = 10**8
@@ -54,8 +54,9 @@ def test_the_node(peer, small, tmp_path, scaled, tell):
         counts = {name: after[name] - before[name] for name in after if after[name] != before[name]}
         flat = node.watched.check()
         assert node.ask(7) == 7
-    assert counts["answered"] >= number / 2, counts
     assert set(counts) <= {"received", "answered", "superseded"}
+    assert counts["answered"] + counts["superseded"] == counts["received"] > 0.8 * number, counts
+    assert counts["answered"] > number / 10, counts  # how many depends on the machine
     tell("frames through the node", number, f"{counts}")
     tell("", number, flat)
 
