@@ -78,8 +78,8 @@ def compare(
 ) -> None:
     """Train variants on one part of a place and measure them on another.
 
-    The best epoch is the one with the highest recall@5 on the held-out part, all sessions against each other,
-    as in the paper; the figures after the last epoch stand beside it.
+    The best epoch is chosen as train.py does, by recall@5 on the held-out part, all sessions against each
+    other; the figures after the last epoch stand beside it.
 
     Args:
         data: Folders of images or bags; several as '[a,b]'.
