@@ -95,6 +95,7 @@ class Listener:
 
 @contextmanager
 def listening() -> Iterator[Listener]:
+    """Yield a listener, with ROS begun for it and ended after it."""
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         listener = Listener()
