@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ QUOTED = [
 CAPITALS = re.compile(r"'?[A-Z]+'?")
 
 
-def templates() -> list[re.Pattern[str]]:
-    """Return every string in the code that says something, its values as groups."""
+def templates() -> list[tuple[list[str], re.Pattern[str]]]:
+    """Return every string in the code that says something: its words, and all of it with values as groups."""
     found = []
     for file in (ROOT / "vpr_ros").glob("**/*.py"):
         tree = ast.parse(file.read_text())
@@ -35,19 +36,22 @@ def templates() -> list[re.Pattern[str]]:
                 continue
             if "".join(part or "" for part in parts).strip():
                 pattern = "".join("(.+?)" if part is None else re.escape(part) for part in parts)
-                found.append(re.compile(pattern, re.S))
+                # values side by side are told apart by nothing, and tried in every way
+                pattern = re.sub(r"(\(\.\+\?\)){2,}", "(.+?)", pattern)
+                found.append(([part for part in parts if part], re.compile(pattern, re.S)))
     return found
 
 
 SAID = templates()
 
 
+@cache
 def can_be_said(words: str) -> bool:
     """Tell whether the code can say this, with capitals for values."""
     return any(
         all(CAPITALS.fullmatch(value) or can_be_said(value) for value in match.groups())
-        for template in SAID
-        if (match := template.fullmatch(words))
+        for known, template in SAID
+        if all(part in words for part in known) and (match := template.fullmatch(words))
     )
 
 
