@@ -30,6 +30,23 @@ def test_the_graph_gives_what_the_cpu_gives(engines, order):
             assert cuda.encode_one(image) @ cpu.encode_one(image) > 0.999
 
 
+def test_what_is_launched_meanwhile_sees_the_descriptor(engines):
+    _, cuda = engines
+    seen, given = torch.zeros(cuda.dimension, device="cuda"), []
+
+    def meanwhile(there):
+        given.append(there is not None)
+        if there is not None:
+            seen.copy_(there)
+
+    for seed in range(4):
+        encoded = cuda.encode_one(CameraImage(picture(400, 640, seed), RGB), meanwhile)
+        torch.cuda.synchronize()
+        if seed:
+            np.testing.assert_array_equal(seen.cpu(), encoded)
+    assert given == [False, True, True, True]  # the first one has no graph
+
+
 def test_sizes_come_and_go(engines):
     cpu, cuda = engines
     images = [CameraImage(picture(240 + 8 * number, 320, number)) for number in range(GRAPHS + 2)]

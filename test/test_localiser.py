@@ -19,6 +19,7 @@ from vpr_ros.hypotheses import Belief, gather
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.localiser import Localiser, Settings, open_localiser, thresholds
 from vpr_ros.maps.manifest import Spread
+from vpr_ros.maps.resident import ResidentMap
 from vpr_ros.odometry import Pose
 from vpr_ros.prior import Prior
 from vpr_ros.sequence_filter import Dynamics
@@ -40,8 +41,47 @@ class Encoder:
     device = torch.device("cpu")
 
     def encode_one(self, image, meanwhile):
-        meanwhile()
+        meanwhile(None)
         return descriptor(*image.pixels[0, 0, :2])
+
+
+class Uneven(Encoder):
+    """Gives no two places the same score; may have the descriptor where it is searched for at once."""
+
+    def __init__(self, there):
+        self._there = there
+
+    def encode_one(self, image, meanwhile):
+        encoded = descriptor(*image.pixels[0, 0, :2]) + 0.01 * np.arange(PLACES, dtype=np.float32)
+        meanwhile(torch.from_numpy(encoded) if self._there else None)
+        return encoded
+
+
+class Behind(ResidentMap):
+    """Stands for one on a GPU, whose graphs are launched behind the encoding."""
+
+    def __init__(self, place_map):
+        super().__init__(place_map.blocks(), place_map.shape, torch.device("cpu"))
+        self.asked, self.looked = [], 0
+
+    def _graph_of(self, k):
+        behind = self
+
+        class Graph:
+            def ask(self, query, named):
+                behind.asked.append(named.tolist())
+                (similarities,), (places,) = behind._nearest(query[None], k)
+                of_named = behind._compare(query, torch.from_numpy(named))
+                self.answers = similarities.numpy(), places.numpy(), of_named.numpy()
+
+            def found(self):
+                return self.answers
+
+        return Graph()
+
+    def similarities(self, descriptor, places):
+        self.looked += 1
+        return super().similarities(descriptor, places)
 
 
 def descriptor(place, score=6.0, **others):
@@ -66,6 +106,42 @@ def drive(of, places, score=6.0, seconds=1.0, start=0.0):
         of.answer(descriptor(place, score), round((start + n * seconds) * SECOND))
         for n, place in enumerate(places)
     ]
+
+
+# --- behind the encoding
+
+
+def test_what_is_searched_for_behind_the_encoding_is_answered_like_what_is_searched_for_after_it():
+    place_map = localiser().place_map
+    after, behind = (
+        Localiser(Uneven(there), place_map, CALIBRATION, Settings(k=5), vectors=Behind(place_map))
+        for there in (False, True)
+    )
+    for second, place in enumerate([5, 6, 7, 9, 30, 31, 32, 33]):
+        image = CameraImage(np.array([[[place, 6, 0]]], np.uint8))
+        prior = prior_at(9, 30.0) if second == 3 else None
+        expected, answer = (each.localise(image, second * SECOND, prior=prior) for each in (after, behind))
+        for one, other in ((expected.single, answer.single), (expected.filtered, answer.filtered)):
+            assert other.none == pytest.approx(one.none, abs=1e-6)
+            assert [each.places for each in other.ranked] == [each.places for each in one.ranked]
+    asked, looked = behind.vectors.asked, behind.vectors.looked
+    assert after.vectors.looked == 8
+    assert asked[0] == [] and len(asked) == 7 and max(map(len, asked)) > 5  # noqa: PT018
+    assert looked == 1  # with the prior, which restricts the search
+
+
+def test_more_places_than_are_compared_behind_the_encoding_are_looked_at_after_it():
+    one = localiser(k=5)
+    vectors = Behind(one.place_map)
+    for named, known in ((np.arange(40), True), (np.arange(40).repeat(10), False)):
+        found = vectors.ask(torch.from_numpy(descriptor(50)), 5, named)()
+        assert found.places[0] == 50
+        assert found.look(found.places) is not None
+        seen = found.look(np.arange(30))
+        assert (seen is not None) == known
+        assert seen is None or seen == pytest.approx(descriptor(50)[:30], abs=1e-3)
+        assert found.look(np.array([45])) is None
+        assert len(found.look(np.empty(0, np.int64))) == 0
 
 
 # --- with and without the filter

@@ -117,6 +117,14 @@ def test_on_a_gpu():
     check(asked, 20)
     for query, k in zip(asked, (20, 20, 20, 5, 5, 20), strict=False):  # one at a time is a graph
         check(query[None], k)
+    for query, count in zip(asked, (0, 100, 1, 1000), strict=False):  # behind another's work
+        named = np.arange(50, 50 + count)
+        found = resident.ask(torch.from_numpy(query).cuda(), 20, named)()
+        similarities, places = resident.search(query[None], 20)
+        np.testing.assert_array_equal(found.places, places[0])
+        np.testing.assert_array_equal(found.similarities, similarities[0])
+        if count < 1000:
+            np.testing.assert_allclose(found.look(named), resident.similarities(query, named), atol=1e-6)
     within = np.sort(random.choice(len(vectors), 500, replace=False))
     for queries in (asked, asked[:1]):  # which is of all of them
         similarities, places = resident.search(queries, 20, within)

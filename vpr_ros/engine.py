@@ -27,6 +27,13 @@ GRAPHS = 4
 COPY_THREADS = 4
 #: What one graph is for: a layout, and whether the images lie on the GPU already.
 _Kind = tuple[Layout, bool]
+#: What is done while a GPU encodes. It is given the (P,) descriptor as it will lie there for what is launched
+#: on the current stream, or None where nothing can be launched behind the encoding.
+Meanwhile = Callable[[Tensor | None], object]
+
+
+def nothing(_: Tensor | None) -> None:
+    """Do nothing meanwhile."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -88,6 +95,7 @@ class Engine:
         if device.type == "cuda":
             torch.set_num_threads(min(COPY_THREADS, torch.get_num_threads()))
             self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graphs: OrderedDict[_Kind, ImageGraph] = OrderedDict()  # the one used last is last
         self._last: _Kind | None = None
 
@@ -150,18 +158,18 @@ class Engine:
         return there
 
     def encode_one(
-        self, image: CameraImage | GpuImage, meanwhile: Callable[[], object] = lambda: None
+        self, image: CameraImage | GpuImage, meanwhile: Meanwhile = nothing
     ) -> NDArray[np.float32]:
         """Return the (P,) descriptor of one image, that of `encode` within half precision.
 
-        On a GPU, from the second image of a size on, all but one copy of its bytes is one CUDA graph.
+        On a GPU, from the second image of a size on, all but a copy of its bytes is one CUDA graph.
 
         Args:
             image: of a camera.
-            meanwhile: is called once, while a GPU is at work: what does not need the descriptor, say.
+            meanwhile: is called once, while a GPU is at work.
         """
         if self.device.type != "cuda":
-            meanwhile()
+            meanwhile(None)
             return self._encode_alone(image)
         pixels = torch.as_tensor(image.pixels)
         height, width, channels = pixels.shape
@@ -170,7 +178,7 @@ class Engine:
         if graph is None:
             if kind != self._last:  # what comes once is not worth a graph
                 self._last = kind
-                meanwhile()
+                meanwhile(None)
                 return self._encode_alone(image)
             graph = self._capture(*kind)
         self._graphs[kind] = graph
@@ -184,7 +192,7 @@ class Engine:
         def encode(pixels: Tensor) -> Tensor:
             return self.encoder.describe(prepare(pixels))[0]
 
-        return ImageGraph(encode, layout[:3], self.device, decoded)
+        return ImageGraph(encode, layout[:3], self._stream, decoded)
 
     def _encode_alone(self, image: CameraImage | GpuImage) -> NDArray[np.float32]:
         return np.asarray(self.encode([image.rgb()])[0], np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -9,13 +10,14 @@ from time import perf_counter
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vpr_ros.calibration import NEVER, Calibration, read_calibration
 from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
 from vpr_ros.images.camera_image import CameraImage
-from vpr_ros.maps.resident import ResidentMap, fits
+from vpr_ros.maps.resident import Found, ResidentMap, fits
 from vpr_ros.odometry import Pose
 from vpr_ros.open_engine import AnyEngine, open_engine
 from vpr_ros.place_map import PlaceMap, Places, open_map
@@ -129,10 +131,17 @@ class Localiser:
             pose: where odometry says that the robot is.
             prior: around which places are searched; where none is within its reach, all are.
         """
+        asked: Callable[[], Found] | None = None
+
+        def meanwhile(there: Tensor | None) -> None:
+            nonlocal asked
+            self._predict(stamp, pose, prior)
+            asked = self._ask(there)
+
         start = perf_counter()
-        descriptor = self.engine.encode_one(image, meanwhile=lambda: self._predict(stamp, pose, prior))
+        descriptor = self.engine.encode_one(image, meanwhile)
         encoded = perf_counter() - start
-        answer = self._update(descriptor)
+        answer = self._update(descriptor, asked)
         return replace(answer, seconds={"encode": encoded, **answer.seconds})
 
     def answer(
@@ -161,11 +170,21 @@ class Localiser:
         # a prior that is wrong shall not silence the robot
         self._within = within if self.reached else None
 
-    def _update(self, descriptor: NDArray[np.float32]) -> Answer:
+    def _ask(self, there: Tensor | None) -> Callable[[], Found] | None:
+        """Have a descriptor searched for behind its encoding, where both are on the GPU."""
+        if there is None or self._within is not None or not isinstance(self.vectors, ResidentMap):
+            return None
+        followed = np.empty(0, np.int64) if self._filter is None else self._filter.followed
+        return self.vectors.ask(there, self.settings.k, followed)
+
+    def _update(self, descriptor: NDArray[np.float32], asked: Callable[[], Found] | None = None) -> Answer:
         start = perf_counter()
-        similarities, retrieved = self.vectors.search(descriptor[None], self.settings.k, self._within)
-        places = retrieved[0]
-        scores = self.place_map.scores_of(similarities[0], descriptor)
+        found = None if asked is None else asked()
+        if found is not None:
+            similarities, places = found.similarities, found.places
+        else:
+            (similarities,), (places,) = self.vectors.search(descriptor[None], self.settings.k, self._within)
+        scores = self.place_map.scores_of(similarities, descriptor)
         searched = perf_counter()
         single = gather(scores, places, self.place_map, self.belief)
         gathered = perf_counter()
@@ -174,7 +193,9 @@ class Localiser:
             return Answer(single, None, self.accepts(single, filtered=False), seconds)
 
         def look(followed: NDArray[np.int64]) -> NDArray[np.float64]:
-            return self.place_map.scores_of(self.vectors.similarities(descriptor, followed), descriptor)
+            known = None if found is None else found.look(followed)
+            similarities = self.vectors.similarities(descriptor, followed) if known is None else known
+            return self.place_map.scores_of(similarities, descriptor)
 
         followed = self._filter.update(places, look)
         filtered = with_lost(followed, single, ON_MAP, self.belief)

@@ -78,6 +78,11 @@ class SequenceFilter:
         self._slack = place_map.spacing + place_map.geotag_std
         self.reset()
 
+    @property
+    def followed(self) -> Places:
+        """(M,) places thought possible: after `predict`, what `update` looks at beside those retrieved."""
+        return self._places
+
     def reset(self) -> None:
         """Forget everything."""
         self._places: Places = np.empty(0, np.int64)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vpr_ros.encoder import check_size, fit_pixels, fit_shorter_side, resize
-from vpr_ros.engine import alike, choose_device
+from vpr_ros.engine import Meanwhile, alike, choose_device, nothing
 from vpr_ros.engines.exported_model import ExportedModel, description_of
 from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.errors import InputError, first_line
@@ -95,10 +95,10 @@ class ExportedEngine:
         return np.concatenate(parts)
 
     def encode_one(
-        self, image: CameraImage | GpuImage, meanwhile: Callable[[], object] = lambda: None
+        self, image: CameraImage | GpuImage, meanwhile: Meanwhile = nothing
     ) -> NDArray[np.float32]:
         """Return the (P,) descriptor of one image of a camera; call `meanwhile` once."""
-        meanwhile()
+        meanwhile(None)
         return np.asarray(self.encode([image.rgb()])[0], np.float32)
 
     def fit(self, image: Image) -> Image:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vpr_ros.encoder import fit_pixels, fit_shorter_side
 from vpr_ros.encoders.hand_crafted import HandCraftedEncoder
+from vpr_ros.engine import Meanwhile, nothing
 from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.geotagged import Image
 from vpr_ros.images.camera_image import CameraImage
@@ -63,10 +64,10 @@ class HandCraftedEngine:
         return self.encode(list(planes.permute(0, 2, 3, 1).contiguous().numpy()))
 
     def encode_one(
-        self, image: CameraImage | GpuImage, meanwhile: Callable[[], object] = lambda: None
+        self, image: CameraImage | GpuImage, meanwhile: Meanwhile = nothing
     ) -> NDArray[np.float32]:
         """Return the (P,) descriptor of one image of a camera; call `meanwhile` once."""
-        meanwhile()
+        meanwhile(None)
         return np.asarray(self.encode([image.rgb()])[0], np.float32)
 
     def fit(self, image: Image) -> Image:

@@ -1,4 +1,4 @@
-"""A camera's image to its descriptor as one CUDA graph: all that follows one copy of its bytes."""
+"""A camera's image to its descriptor on a GPU: all that follows the copy of its bytes is one CUDA graph."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from torch import Tensor
 
 #: Runs before capture, in which cuDNN chooses its kernels.
 WARM_UP = 3
+#: Bytes, about, that are on their way to the GPU while as many more are copied into pinned memory.
+BAND = 3 << 19
 # a view of a message is read-only, and nothing here writes to it
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
@@ -22,7 +24,7 @@ class ImageGraph:
     Args:
         encode: (H, W, C) bytes on the GPU to the (P,) descriptor there.
         shape: of the images: H, W, C.
-        device: the GPU.
+        stream: of the GPU, on which it encodes.
         decoded: whether the images lie there, as a decoder left them; else in the processor's memory.
     """
 
@@ -31,32 +33,49 @@ class ImageGraph:
         self,
         encode: Callable[[Tensor], Tensor],
         shape: tuple[int, int, int],
-        device: torch.device,
+        stream: torch.cuda.Stream,
         decoded: bool = False,
     ) -> None:
-        self._bytes = torch.zeros(shape, dtype=torch.uint8, device=device)
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = stream
+        self._bytes = torch.zeros(shape, dtype=torch.uint8, device=stream.device)
+        self._pinned = None if decoded else torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        self._rows = max(1, BAND // (shape[1] * shape[2]))
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(self._stream), torch.backends.cudnn.flags(benchmark=True):
+        with torch.cuda.stream(stream), torch.backends.cudnn.flags(benchmark=True):
             for _ in range(WARM_UP):
-                self._descriptor = encode(self._bytes).cpu().pin_memory()
-            self._input = self._bytes if decoded else torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+                self._there = encode(self._bytes).clone()
+            self._here = self._there.cpu().pin_memory()
             # another thread may be opening a map on the same GPU
-            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-                if not decoded:
-                    self._bytes.copy_(self._input, non_blocking=True)
-                self._descriptor.copy_(encode(self._bytes), non_blocking=True)
+            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+                self._there.copy_(encode(self._bytes))
+                self._here.copy_(self._there, non_blocking=True)
 
     @torch.inference_mode()
-    def __call__(self, pixels: Tensor, meanwhile: Callable[[], object]) -> NDArray[np.float32]:
-        """Return the (P,) descriptor of (H, W, C) bytes; call `meanwhile` while the GPU is at work."""
+    def __call__(self, pixels: Tensor, meanwhile: Callable[[Tensor], object]) -> NDArray[np.float32]:
+        """Return the (P,) descriptor of (H, W, C) bytes.
+
+        Args:
+            pixels: of the image.
+            meanwhile: is called while the GPU is at work, with the descriptor as it will lie there for what
+                is launched on the current stream.
+        """
         if pixels.is_cuda:
             self._stream.wait_stream(torch.cuda.current_stream(pixels.device))
         with torch.cuda.stream(self._stream):
-            self._input.copy_(pixels)  # in the processor's memory on several cores
+            self._upload(pixels)
             self._graph.replay()
-        try:
-            meanwhile()
-        finally:
-            self._stream.synchronize()
-        return self._descriptor.numpy().copy()
+            encoded = self._stream.record_event()
+            try:
+                meanwhile(self._there)
+            finally:
+                encoded.synchronize()
+        return self._here.numpy().copy()
+
+    def _upload(self, pixels: Tensor) -> None:
+        if self._pinned is None:
+            self._bytes.copy_(pixels)
+            return
+        for first in range(0, len(pixels), self._rows):
+            band = slice(first, first + self._rows)
+            self._pinned[band].copy_(pixels[band])  # by several of the processor's cores
+            self._bytes[band].copy_(self._pinned[band], non_blocking=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,10 +13,32 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpr_ros.maps.search_graph import SearchGraph
+from vpr_ros.maps.search_graph import NAMED, SearchGraph
 
 #: Places beyond k that are candidates: products of half precision may have them in another order.
 SPARE = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What is known of the vectors for one descriptor.
+
+    Attributes:
+        similarities: (k,), falling, of the nearest ones.
+        places: (k,) their numbers.
+        known: (M,) rising numbers of all whose similarity is known, the nearest among them.
+        of_known: (M,) their similarities.
+    """
+
+    similarities: NDArray[np.float32]
+    places: NDArray[np.int64]
+    known: NDArray[np.int64]
+    of_known: NDArray[np.float32]
+
+    def look(self, places: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Return the similarities of these places; None where one of them is not known."""
+        at = np.searchsorted(self.known, places).clip(max=len(self.known) - 1)
+        return self.of_known[at] if (self.known[at] == places).all() else None
 
 
 class ResidentMap:
@@ -54,13 +77,38 @@ class ResidentMap:
         """
         device = self._vectors.device
         if within is None and len(descriptors) == 1 and device.type == "cuda":
-            if self._graph is None or self._graph[0] != k:
-                search = partial(self._nearest, k=k)
-                self._graph = k, SearchGraph(search, self._vectors.shape[1], device)
-            return self._graph[1](descriptors)
+            return self._graph_of(k)(descriptors)
         chosen = None if within is None else torch.from_numpy(within).to(device)
         similarities, numbers = self._nearest(torch.from_numpy(descriptors).to(device), k, chosen)
         return similarities.cpu().numpy(), numbers.cpu().numpy()
+
+    def ask(self, descriptor: Tensor, k: int, named: NDArray[np.int64]) -> Callable[[], Found]:
+        """Have the k vectors nearest to a descriptor searched for; return what waits for them.
+
+        Args:
+            descriptor: (P,), of unit length, on the GPU or on its way there by the current stream.
+            k: is cut to the number of vectors.
+            named: others whose similarities will be asked for; where they are too many, none of them.
+        """
+        wanted = named if len(named) <= NAMED else named[:0]
+        graph = self._graph_of(k)
+        graph.ask(descriptor, wanted)
+
+        def found() -> Found:
+            similarities, places, of_named = graph.found()
+            known, first = np.unique(np.concatenate([wanted, places]), return_index=True)
+            return Found(similarities, places, known, np.concatenate([of_named, similarities])[first])
+
+        return found
+
+    def _graph_of(self, k: int) -> SearchGraph:
+        if self._graph is None or self._graph[0] != k:
+            search, device = partial(self._nearest, k=k), self._vectors.device
+            self._graph = k, SearchGraph(search, self._compare, self._vectors.shape[1], device)
+        return self._graph[1]
+
+    def _compare(self, query: Tensor, numbers: Tensor) -> Tensor:
+        return self._vectors[numbers].float() @ query
 
     def _nearest(self, queries: Tensor, k: int, chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
         products = F.linear(queries.half(), self._vectors)
@@ -77,9 +125,8 @@ class ResidentMap:
     @torch.inference_mode()
     def similarities(self, descriptor: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the (M,) similarities, of M vectors to one (P,) descriptor."""
-        vectors = self._vectors[torch.from_numpy(places).to(self._vectors.device)]
-        query = torch.from_numpy(descriptor).to(vectors.device)
-        return np.asarray((vectors.float() @ query).cpu().numpy(), np.float32)
+        query, numbers = (torch.from_numpy(each).to(self._vectors.device) for each in (descriptor, places))
+        return np.asarray(self._compare(query, numbers).cpu().numpy(), np.float32)
 
 
 def fits(shape: tuple[int, int], device: torch.device) -> bool:
