@@ -38,8 +38,12 @@ class ImageGraph:
     ) -> None:
         self._stream = stream
         self._bytes = torch.zeros(shape, dtype=torch.uint8, device=stream.device)
-        self._pinned = None if decoded else torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        self._rows = max(1, BAND // (shape[1] * shape[2]))
+        self._bands: list[tuple[slice, Tensor, Tensor]] = []  # of the image, in pinned memory, on the GPU
+        if not decoded:
+            pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+            rows = max(1, BAND // (shape[1] * shape[2]))
+            for band in (slice(first, first + rows) for first in range(0, shape[0], rows)):
+                self._bands.append((band, pinned[band], self._bytes[band]))
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream), torch.backends.cudnn.flags(benchmark=True):
             for _ in range(WARM_UP):
@@ -72,10 +76,8 @@ class ImageGraph:
         return self._here.numpy().copy()
 
     def _upload(self, pixels: Tensor) -> None:
-        if self._pinned is None:
+        if not self._bands:
             self._bytes.copy_(pixels)
-            return
-        for first in range(0, len(pixels), self._rows):
-            band = slice(first, first + self._rows)
-            self._pinned[band].copy_(pixels[band])  # by several of the processor's cores
-            self._bytes[band].copy_(self._pinned[band], non_blocking=True)
+        for band, pinned, there in self._bands:
+            pinned.copy_(pixels[band])  # by several of the processor's cores
+            there.copy_(pinned, non_blocking=True)
