@@ -23,6 +23,7 @@ from vpr_ros.benches.street import DATUM, street
 from vpr_ros.command import run
 from vpr_ros.encoder import Architecture, Encoder, load_encoder
 from vpr_ros.engine import Engine, choose_device
+from vpr_ros.engines.image_graph import TRYING
 from vpr_ros.geotagged import Image
 from vpr_ros.images.camera_image import BGR, CameraImage
 from vpr_ros.images.pixels import image_from_raw
@@ -180,7 +181,7 @@ def _gpu_stages(engine: Engine, image: CameraImage) -> dict[str, Percentiles]:
 
 def _gpu_milliseconds(part: Callable[[], object], repeats: int = 100) -> list[float]:
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(stream), torch.backends.cudnn.flags(benchmark=True):
+    with torch.cuda.stream(stream), torch.backends.cudnn.flags(**TRYING):
         for _ in range(WARM_UP):
             part()
         with torch.cuda.graph(graph, stream=stream):

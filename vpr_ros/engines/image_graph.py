@@ -13,7 +13,10 @@ from torch import Tensor
 #: Runs before capture, in which cuDNN chooses its kernels.
 WARM_UP = 3
 #: Bytes, about, that are on their way to the GPU while as many more are copied into pinned memory.
-BAND = 3 << 19
+BAND = 3 << 20
+#: cuDNN's kernels are chosen by trying them. Nothing here is float32 to it: whether TF32 is allowed is only what
+#: it remembers a choice by. As by default, it would take the one made for the first image, which tried nothing.
+TRYING = {"benchmark": True, "allow_tf32": False}
 # a view of a message is read-only, and nothing here writes to it
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
@@ -45,7 +48,7 @@ class ImageGraph:
             for band in (slice(first, first + rows) for first in range(0, shape[0], rows)):
                 self._bands.append((band, pinned[band], self._bytes[band]))
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream), torch.backends.cudnn.flags(benchmark=True):
+        with torch.cuda.stream(stream), torch.backends.cudnn.flags(**TRYING):
             for _ in range(WARM_UP):
                 self._there = encode(self._bytes).clone()
             self._here = self._there.cpu().pin_memory()
