@@ -21,7 +21,9 @@ def test_every_stage_is_timed(tmp_path, capsys):
     for way in figures.values():
         for taken in way.values():
             assert 0 < taken["p50"] <= taken["p95"] <= taken["p99"]
+    for way in (figures["ours"], figures["usual"]):
         assert way["whole"]["p50"] >= way["image to descriptor"]["p50"] >= way["encode"]["p50"]
+    assert list(figures["ours, alone"]) == ["image to descriptor"]
     printed = capsys.readouterr().out
     assert "alexnet netvlad 16-d at 480 px, 500x480, 300 places, CPU" in printed
     assert "times as fast as the usual way" in printed

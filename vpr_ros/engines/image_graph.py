@@ -14,8 +14,8 @@ from torch import Tensor
 WARM_UP = 3
 #: Bytes, about, that are on their way to the GPU while as many more are copied into pinned memory.
 BAND = 3 << 20
-#: cuDNN's kernels are chosen by trying them. Nothing here is float32 to it: whether TF32 is allowed is only what
-#: it remembers a choice by. As by default, it would take the one made for the first image, which tried nothing.
+#: cuDNN's kernels are chosen by trying them. Nothing here is float32 to it: whether TF32 is allowed only names
+#: the choice, and by its default name it is that of the first image, for which nothing was tried.
 TRYING = {"benchmark": True, "allow_tf32": False}
 # a view of a message is read-only, and nothing here writes to it
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
