@@ -14,7 +14,7 @@ from torch import Tensor
 WARM_UP = 3
 #: Bytes, about, that are on their way to the GPU while as many more are copied into pinned memory.
 BAND = 3 << 20
-#: cuDNN's kernels are chosen by trying them. Nothing here is float32 to it: whether TF32 is allowed only names
+#: cuDNN's kernels are chosen by trying them. Nothing here is float32 to it: TF32, allowed or not, only names
 #: the choice, and by its default name it is that of the first image, for which nothing was tried.
 TRYING = {"benchmark": True, "allow_tf32": False}
 # a view of a message is read-only, and nothing here writes to it
