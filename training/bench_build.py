@@ -25,7 +25,7 @@ from torchvision import transforms
 from tqdm import tqdm
 
 from training.build_map import build_map
-from vpr_ros.bench_localise import random_encoder
+from vpr_ros.benches.random_encoder import random_encoder
 from vpr_ros.command import run
 from vpr_ros.drives.folder import TABLE, read_folder
 from vpr_ros.encoder import Encoder, load_encoder, save_encoder

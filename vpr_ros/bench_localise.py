@@ -15,13 +15,13 @@ from time import perf_counter
 import faiss
 import numpy as np
 import torch
-from torch import nn
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from vpr_ros.benches.random_encoder import random_encoder
 from vpr_ros.benches.street import DATUM, street
 from vpr_ros.command import run
-from vpr_ros.encoder import Architecture, Encoder, load_encoder
+from vpr_ros.encoder import Encoder, load_encoder
 from vpr_ros.engine import Engine, choose_device
 from vpr_ros.engines.image_graph import TRYING
 from vpr_ros.geotagged import Image
@@ -201,18 +201,6 @@ def _time(answer: Callable[[int], dict[str, float]], images: int) -> dict[str, P
         answer(number)
     taken = [answer(WARM_UP + number) for number in tqdm(range(images), unit="image", leave=False)]
     return {stage: percentiles([1e3 * each[stage] for each in taken]) for stage in taken[0]}
-
-
-def random_encoder(trunk: str, dimension: int) -> Encoder:
-    """Return a NetVLAD of random weights, which takes as long as any other."""
-    encoder = Encoder(Architecture(trunk, dimension=dimension)).eval().requires_grad_(False)
-    for layer in encoder.trunk:
-        if isinstance(layer, nn.Conv2d):  # so that what comes out is neither zero nor infinite
-            nn.init.kaiming_normal_(layer.weight)
-    if encoder.whitening is not None:
-        nn.init.normal_(encoder.whitening.weight, std=encoder.whitening.weight.shape[1] ** -0.5)
-        nn.init.zeros_(encoder.whitening.bias)
-    return encoder
 
 
 def _random_map(places: int, engine: Engine, images: list[Image]) -> PlaceMap:
