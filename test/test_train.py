@@ -166,6 +166,15 @@ def test_the_options_for_few_drives(narrow, drives, trunk, tmp_path, caplog):
     assert given.items() - option_defaults(train).items() == given.items()  # nothing that is so anyway
 
 
+def test_images_that_are_enlarged_are_told_of(narrow, drives, trunk, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for size, told in (("65", True), ("64", False)):
+        caplog.clear()
+        line = arguments(drives, tmp_path / size, trunk)
+        finished(*line, "--optimisation.epochs=0", f"--model.input_size={size}")
+        assert any("with 64 it is 97 % of the work" in each for each in caplog.messages) == told
+
+
 def test_every_option_is_described(call):
     status, output, _ = call(train, "--help")
     assert status == 0

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.learning.network import Network
 from vpr_ros.encoder import check_size
 from vpr_ros.errors import InputError
-from vpr_ros.geotagged import GeotaggedImages
+from vpr_ros.geotagged import GeotaggedImages, Image
 from vpr_ros.threads.ahead import ahead
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,10 @@ class Pixels:
         images: the table.
         fit_size: (3, H, W) to the encoder's input size.
         memory: for images.
+
+    Attributes:
+        images: the table.
+        shorter_side: pixels, of the image whose shorter side is the longest, once all of them have been read.
     """
 
     def __init__(self, images: GeotaggedImages, fit_size: Callable[[Tensor], Tensor], memory: Budget) -> None:
@@ -113,14 +117,16 @@ class Pixels:
         self._fit_size = fit_size
         self._memory = memory
         self._kept: dict[int, Tensor] = {}
+        self.shorter_side = 0
 
     def __call__(self, rows: Numbers) -> list[Part]:
         return _grouped([self._image(row) for row in rows.tolist()])
 
     def _image(self, row: int) -> Tensor:
-        if (kept := self._kept.get(row)) is not None:
-            return kept
-        read = self.images.read(row)
+        kept = self._kept.get(row)
+        return self._fit(row, self.images.read(row)) if kept is None else kept
+
+    def _fit(self, row: int, read: Image) -> Tensor:
         check_size(*read.shape[:2])
         pixels = torch.from_numpy(np.ascontiguousarray(read)).permute(2, 0, 1)
         image = self._fit_size(pixels).permute(1, 2, 0).contiguous()
@@ -134,26 +140,29 @@ class Pixels:
         Found out now, one bad file does not end a run in its third hour.
         """
         good = []
-        results = ahead(self._error, range(len(self.images)), threads, 4 * threads)
-        for row, error in tqdm(
+        results = ahead(self._side, range(len(self.images)), threads, 4 * threads)
+        for row, side in tqdm(
             results, "reading images", len(self.images), leave=False, unit="image", disable=quiet
         ):
-            if error is None:
+            if isinstance(side, int):
                 good.append(row)
+                self.shorter_side = max(self.shorter_side, side)
             else:
-                logger.warning("left out: %s: %s", self.images.rows["image"][row], error)
+                logger.warning("left out: %s: %s", self.images.rows["image"][row], side)
         if not good:
             raise InputError("none of the images can be read: see the warnings above")
         if len(good) < len(self.images):
             self.images = self.images.select(good)
             self._kept = {new: self._kept[old] for new, old in enumerate(good) if old in self._kept}
 
-    def _error(self, row: int) -> Exception | None:
+    def _side(self, row: int) -> int | Exception:
+        """Read an image; return the pixels of its shorter side, or why it cannot be read."""
         try:
-            self._image(row)
+            read = self.images.read(row)
+            self._fit(row, read)
         except (InputError, OSError) as error:
             return error
-        return None
+        return min(read.shape[:2])
 
 
 class Features:

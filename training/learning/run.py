@@ -114,6 +114,8 @@ class TrainingRun:
         )
         for pixels in (trained, judged):
             pixels.drop_unreadable(THREADS, self._quiet)
+        if model.weights is None:
+            _say_enlarged(trained.shorter_side, model.input_size)
         self._count = len(trained.images)
         self._options["images"] = _identity(trained.images, judged.images)
         if state is not None:
@@ -272,6 +274,15 @@ def _identity(*tables: GeotaggedImages) -> str:
         for name in ("image", "latitude", "longitude", "session"):
             digest.update(table.rows[name].tobytes())
     return f"{' + '.join(str(len(table)) for table in tables)}, sum {digest.hexdigest()[:12]}"
+
+
+def _say_enlarged(shorter_side: int, input_size: int) -> None:
+    if shorter_side < input_size:
+        logger.info(
+            "all images are enlarged: their shorter sides have at most %d pixels, --model.input_size is %d: "
+            "with %d it is %.0f %% of the work",
+            *(shorter_side, input_size, shorter_side, 100 * (shorter_side / input_size) ** 2),
+        )
 
 
 def _say_counts(images: int, supervision: Supervision, judged: int, judge: Validation) -> None:
