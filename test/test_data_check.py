@@ -166,6 +166,11 @@ def test_images_that_are_gone_or_damaged(said, tmp_path):
     wrong, _ = said(folder)
     assert len(wrong) == 1
     assert "2 images cannot be read" in wrong[0]
+    (folder / "004.png").unlink()
+    (folder / "004.png").mkdir()  # what the system refuses to read, an InputError or not
+    wrong, _ = said(folder)
+    assert len(wrong) == 1
+    assert "3 images cannot be read" in wrong[0]
 
 
 def test_copies(said, tmp_path):

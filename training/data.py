@@ -107,7 +107,7 @@ def _opened(table: GeotaggedImages, count: int) -> _Opened:
         try:
             undecoded = table.undecoded(row)
             image = undecoded.rgb()
-        except InputError as error:
+        except (InputError, OSError) as error:
             unreadable.append(str(error))
             continue
         data = image.tobytes() if undecoded.data is None else bytes(undecoded.data)

@@ -88,5 +88,5 @@ def _draw_pair(axis: Axes, answer: FrameAnswer, images: GeotaggedImages, place_m
 def _read(images: GeotaggedImages, row: int) -> Image:
     try:
         return images.read(row)
-    except InputError:
+    except (InputError, OSError):
         return np.full((240, 320, 3), 200, np.uint8)
