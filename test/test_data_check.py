@@ -12,6 +12,7 @@ from test.small_drive import write_drive
 from test.test_clock_offset import stop_and_go
 from training.data import check
 from vpr_ros.geodesy import to_geodetic
+from vpr_ros.geotagged import GeotaggedImages
 
 NOON = int(datetime(2025, 7, 2, 12, 0, 0, tzinfo=timezone.utc).timestamp())
 
@@ -166,11 +167,19 @@ def test_images_that_are_gone_or_damaged(said, tmp_path):
     wrong, _ = said(folder)
     assert len(wrong) == 1
     assert "2 images cannot be read" in wrong[0]
-    (folder / "004.png").unlink()
-    (folder / "004.png").mkdir()  # what the system refuses to read, an InputError or not
-    wrong, _ = said(folder)
-    assert len(wrong) == 1
-    assert "3 images cannot be read" in wrong[0]
+
+
+def test_an_image_that_the_system_refuses_to_read(said, tmp_path, monkeypatch):
+    undecoded = GeotaggedImages.undecoded
+
+    def refusing(table, row):
+        if row == 4:
+            raise PermissionError(13, "Permission denied", "004.png")
+        return undecoded(table, row)
+
+    monkeypatch.setattr(GeotaggedImages, "undecoded", refusing)
+    wrong, _ = said(write_table(tmp_path / "a", loop()))
+    assert wrong == ["wrong: [Errno 13] Permission denied: '004.png'"]
 
 
 def test_copies(said, tmp_path):
