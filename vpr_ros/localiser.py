@@ -139,7 +139,7 @@ class Localiser:
             asked = self._ask(there)
 
         start = perf_counter()
-        descriptor = self.engine.encode_one(image, meanwhile)
+        descriptor = self.engine.encode_one(image, meanwhile=meanwhile)
         encoded = perf_counter() - start
         answer = self._update(descriptor, asked)
         return replace(answer, seconds={"encode": encoded, **answer.seconds})
