@@ -13,7 +13,7 @@ from vpr_ros.errors import InputError
 from vpr_ros.maps import search as map_search
 from vpr_ros.maps.index import inner, set_effort
 from vpr_ros.maps.index_file import write_index
-from vpr_ros.maps.search import best, inner_products, nearest
+from vpr_ros.maps.search import MANY, alone, best, inner_products, nearest
 from vpr_ros.place_map import open_map
 
 DIMENSION, COUNT = 32, 600
@@ -216,3 +216,45 @@ def test_an_index_that_does_not_hold_its_places_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"index\.faiss: damaged .*copy the map again") as caught:
         place_map.search(unit(np.random.default_rng(0), 1, DIMENSION), COUNT)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("threads", "queries", "numbers", "used"),
+    [
+        (2, 1, 10_000 * 256, 1),
+        (2, 1, MANY, 1),
+        (8, 1, MANY - 1, 1),
+        (8, 1, MANY, 8),
+        (2, 2, 10_000 * 256, 2),
+    ],
+)
+def test_one_query_is_searched_for_by_one_thread_where_more_bring_nothing(threads, queries, numbers, used):
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads)
+    try:
+        with alone(queries, numbers):
+            assert faiss.omp_get_max_threads() == used
+        with pytest.raises(ZeroDivisionError), alone(queries, numbers):
+            _ = 1 / 0
+        assert faiss.omp_get_max_threads() == threads
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def test_a_map_searches_for_one_query_alone_and_for_several_together(maps, vectors, monkeypatch):
+    place_map, seen = maps("flat"), []
+    search = place_map.index.search
+
+    def watched(*arguments):
+        seen.append(faiss.omp_get_max_threads())
+        return search(*arguments)
+
+    monkeypatch.setattr(place_map.index, "search", watched)
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(2)
+    try:
+        place_map.search(vectors[:1], 3)
+        place_map.search(vectors[:2], 3)
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert seen == [1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from vpr_ros.maps.manifest import (
 from vpr_ros.maps.names import Names
 from vpr_ros.maps.pictures import LoosePictures, Pictures
 from vpr_ros.maps.places import NUMBERS, read_places
-from vpr_ros.maps.search import best, compare, inner_products, nearest
+from vpr_ros.maps.search import alone, best, compare, inner_products, nearest
 from vpr_ros.maps.statistics import evenly, spacing_of
 from vpr_ros.maps.stored_descriptors import DescriptorFile
 
@@ -142,10 +143,16 @@ class PlaceMap:
         """
         queries = np.ascontiguousarray(descriptors, np.float32)
         chosen = None if within is None else np.unique(within)
-        count = len(self) if chosen is None else len(chosen)
-        k = min(k, count)
+        k = min(k, len(self) if chosen is None else len(chosen))
         if not k:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        with alone(len(queries), math.prod(self.shape)):
+            return self._search(queries, k, chosen)
+
+    def _search(
+        self, queries: NDArray[np.float32], k: int, chosen: Places | None
+    ) -> tuple[NDArray[np.float32], Places]:
+        count = len(self) if chosen is None else len(chosen)
         if self._is_flat and chosen is None:  # the shortest way for a small map
             similarities, places = self.index.search(queries, k)
         elif chosen is not None and count <= FEW:

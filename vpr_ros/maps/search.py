@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import faiss
@@ -15,6 +16,30 @@ Similarities = NDArray[np.float32]
 Places = NDArray[np.int64]
 #: Places that are compared, at least, of those that a search is among; and those that are at a time.
 COMPARED, BLOCK = 20_000, 8192
+#: Numbers of an exact index, and threads, from which on one query is worth more than one thread.
+MANY, THREADS = 1 << 23, 4
+
+
+@contextmanager
+def alone(queries: int, numbers: int) -> Iterator[None]:
+    """Have FAISS search with the calling thread alone where others would cost more than they bring.
+
+    Two threads are slower than one at one query, which FAISS then computes in another way; and FAISS comes
+    with an OpenMP of its own, whose threads go on spinning, where PyTorch's are to encode the next image.
+
+    Args:
+        queries: that are searched for together.
+        numbers: of the index, places times dimensions.
+    """
+    threads = faiss.omp_get_max_threads()  # of this thread: it is no one else's setting
+    if queries != 1 or (numbers >= MANY and threads >= THREADS):
+        yield
+        return
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def nearest(
