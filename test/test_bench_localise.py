@@ -15,7 +15,7 @@ def test_every_stage_is_timed(tmp_path, capsys):
     file = tmp_path / "bench.json"
     bench_localise(dimension=16, height=480, width=500, places=300, images=3, device="cpu", json=file)
     figures = json.loads(file.read_text())
-    stages = ["message to array", "encode", "search", "hypotheses", "filter", "to messages"]
+    stages = ["message to array", "encode", "search", "filter", "hypotheses", "to messages"]
     assert list(figures["ours"]) == [*stages, "image to descriptor", "whole"]
     assert list(figures["usual"]) == ["preprocess", "encode", "search", "image to descriptor", "whole"]
     for way in figures.values():

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from test.conftest import DATUM
 from test.some_places import a_map, in_a_row
+from vpr_ros.clusters import SAME_VIEW, clusters
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import to_enu
 from vpr_ros.hypotheses import (
     POINT,
-    SAME_VIEW,
     Belief,
     Hypotheses,
     agree,
-    clusters,
     gather,
     none_score,
     rank,
+    rank_each,
     with_lost,
 )
 
@@ -154,6 +154,29 @@ def test_what_the_weights_lack_to_one_is_none():
     hypotheses = rank(np.array([2, 0]), np.array([0.6, 0.15]), place_map, Belief())
     assert [(each.places, each.probability) for each in hypotheses.ranked] == [((2,), 0.6), ((0,), 0.15)]
     assert hypotheses.none == pytest.approx(0.25)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    many=st.lists(st.lists(st.integers(0, 39), max_size=25), min_size=1, max_size=4),
+    seed=st.integers(0, 999),
+)
+def test_several_ranked_in_one_pass_are_as_each_alone(many, seed):
+    """Whichever places they share, near or kilometres apart, and where one has none."""
+    rng = np.random.default_rng(seed)
+    enu = rng.uniform(-30, 30, (40, 3)) + np.repeat([[0.0], [9000.0]], 20, axis=0)
+    headings = np.where(rng.random(40) < 0.3, np.nan, rng.uniform(0, 360, 40))
+    place_map = a_map(enu, headings)
+    candidates = [
+        (np.array(places, np.int64), rng.dirichlet(np.ones(len(places) + 1))[:-1]) for places in many
+    ]
+    together = rank_each(candidates, place_map, Belief())
+    for (places, weights), one in zip(candidates, together, strict=True):
+        alone = rank(places, weights, place_map, Belief())
+        assert [each.places for each in one.ranked] == [each.places for each in alone.ranked]
+        assert one.none == alone.none
+        # squares of kilometres are what metres are the difference of
+        np.testing.assert_allclose(one.ranked.numbers, alone.ranked.numbers, rtol=1e-6, atol=1e-6)
 
 
 def test_weights_that_round_to_more_than_one_leave_no_negative_none():

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from test.some_places import a_map, in_a_row
 from vpr_ros import sequence_filter
+from vpr_ros.clusters import SAME_VIEW
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import heading_to_yaw
-from vpr_ros.hypotheses import SAME_VIEW, Belief
+from vpr_ros.hypotheses import Belief
 from vpr_ros.odometry import Pose
 from vpr_ros.sequence_filter import (
     DRIFT,

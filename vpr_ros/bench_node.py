@@ -5,6 +5,7 @@ python -m vpr_ros.bench_node --device cuda --width 1920 --height 1080 --rate 30 
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Mapping
@@ -76,6 +77,7 @@ def bench_node(
     """
     if not (rate > 0 and seconds > 0 and width > 0 and height > 0 and places > 0):
         raise InputError("--rate, --seconds, --width, --height and --places: expected positive numbers")
+    gc.freeze()  # as the node does: else a collection may come between an answer and when it is heard
     pictures = [_picture(seed, width, height) for seed in range(4)]
     figures: dict[str, Any] = {
         "device": str(choose_device(device)),

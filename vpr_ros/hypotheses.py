@@ -16,13 +16,14 @@ from functools import lru_cache
 from typing import overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from vpr_ros.clusters import Array, members, turned
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import heading_to_yaw
 from vpr_ros.place_map import PlaceMap
 
-Array = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 #: A hypothesis as other programs take it: metres in the map's local frame, WGS84 degrees, radians, m^2, and
 #: the number of the most similar place behind it.
@@ -41,12 +42,6 @@ POINT = np.dtype(
         ("place", "<u4"),
     ]
 )
-
-#: Views that differ by more than this, in radians, are not one place seen twice.
-SAME_VIEW = math.pi / 2
-_COS_SAME_VIEW = math.cos(SAME_VIEW)
-#: Places up to which each is compared with each at once: an integer of 64 bits holds a row of the answers.
-_AT_ONCE = 62
 
 
 @dataclass(frozen=True)
@@ -177,14 +172,19 @@ class Hypotheses:
 _COLUMNS = dict(zip(POINT.names or (), (0, 1, 2, 3, 4, 15, 6, 7, 10, 17), strict=False))
 
 
-def gather(scores: Array, places: NDArray[np.int64], place_map: PlaceMap, belief: Belief) -> Hypotheses:
+def gather(scores: Array, places: Places, place_map: PlaceMap, belief: Belief) -> Hypotheses:
     """Turn the (k,) scores, falling, and place numbers of one query into hypotheses."""
+    return rank(places, weigh(scores, place_map, belief), place_map, belief)
+
+
+def weigh(scores: Array, place_map: PlaceMap, belief: Belief) -> Array:
+    """Return the (k,) probabilities of retrieved places; what they lack to one is that of "none of them"."""
     logits = np.empty(len(scores) + 1)
     logits[:-1], logits[-1] = scores, none_score(place_map, belief)
     logits /= belief.temperature
-    weights = np.exp(logits - logits.max())
+    weights: Array = np.exp(logits - logits.max())
     weights /= weights.sum()
-    return rank(places, weights[:-1], place_map, belief)
+    return weights[:-1]
 
 
 def none_score(place_map: PlaceMap, belief: Belief) -> float:
@@ -192,25 +192,64 @@ def none_score(place_map: PlaceMap, belief: Belief) -> float:
     return math.sqrt(2 * math.log(max(len(place_map), 2))) + belief.none_margin
 
 
-def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief: Belief) -> Hypotheses:
+def rank(places: Places, weights: Array, place_map: PlaceMap, belief: Belief) -> Hypotheses:
     """Gather (N,) places, the most probable first, with their probabilities, into hypotheses.
 
     What the probabilities lack to one is that of "none of them".
     """
-    none = max(0.0, 1.0 - float(weights.sum()))
-    if not len(places):
-        return Hypotheses(Ranked(np.empty((0, Ranked.WIDTH)), []), none)
+    (hypotheses,) = rank_each([(places, weights)], place_map, belief)
+    return hypotheses
+
+
+def rank_each(
+    candidates: Sequence[tuple[Places, Array]], place_map: PlaceMap, belief: Belief
+) -> list[Hypotheses]:
+    """Return what `rank` makes of each, all in one pass: each call costs more than what it computes."""
+    places, weights = (np.concatenate(each) for each in zip(*candidates, strict=True))
     rows, enu = place_map.places[places], place_map.enu[places]
     yaw = heading_to_yaw(rows["heading"])
-    groups = _members(enu, yaw, belief.cluster_radius)
-    belongs = np.zeros((len(groups), len(places)))
-    belongs.put([row * len(places) + member for row, group in enumerate(groups) for member in group], 1.0)
+    groups: list[list[int]] = []  # of rows of these
+    owned = []  # which of the groups are of each
+    first = 0
+    for own, _ in candidates:
+        here = slice(first, first + len(own))
+        found = members(enu[here], yaw[here], belief.cluster_radius)
+        owned.append(slice(len(groups), len(groups) + len(found)))
+        groups += [[first + row for row in group] for group in found] if first else found
+        first += len(own)
+    numbers = _numbers(rows, enu, yaw, weights, groups, place_map, belief) if groups else _NOTHING
+    names, ranked = places.tolist(), []
+    for which, (_, probabilities) in zip(owned, candidates, strict=True):
+        rows_of, their = groups[which], numbers[which]
+        order = (-their[:, Ranked.PROBABILITY]).argsort(kind="stable")
+        behind = [tuple([names[row] for row in rows_of[number]]) for number in order.tolist()]
+        none = max(0.0, 1.0 - float(probabilities.sum()))
+        ranked.append(Hypotheses(Ranked(their[order], behind), none))
+    return ranked
+
+
+_NOTHING = np.empty((0, Ranked.WIDTH))
+
+
+def _numbers(
+    rows: NDArray[np.void],
+    enu: Array,
+    yaw: Array,
+    weights: Array,
+    groups: list[list[int]],
+    place_map: PlaceMap,
+    belief: Belief,
+) -> Array:
+    """Return the (G, 18) numbers, as `Ranked` has them, of groups of (N,) places with probabilities."""
+    count = len(rows)
+    belongs = np.zeros((len(groups), count))
+    belongs.put([number * count + row for number, group in enumerate(groups) for row in group], 1.0)
     probabilities = belongs @ weights
     # a cluster far below the best one has weights that vanish: its shape is that of equal ones
     shares = np.where(probabilities[:, None] > 0, belongs * weights, belongs)
     shares /= shares.sum(axis=1, keepdims=True)
-    # the means of all that is to be averaged, in one product: each call costs more than what it computes
-    columns = np.empty((len(places), _MEANS))
+    # the means of all that is to be averaged, in one product
+    columns = np.empty((count, _MEANS))
     columns[:, Ranked.ENU] = enu
     columns[:, 3] = rows["latitude"]
     longitude, first = rows["longitude"], float(rows["longitude"][0])
@@ -233,13 +272,10 @@ def rank(places: NDArray[np.int64], weights: Array, place_map: PlaceMap, belief:
     yaws = _mean_yaws(told, east, north, belief.yaw_std)
     numbers[:, Ranked.YAW], numbers[:, Ranked.YAW_VARIANCE] = yaws
     numbers[:, Ranked.PROBABILITY] = probabilities
-    order = (-probabilities).argsort(kind="stable")
-    names = places.tolist()
-    behind = [tuple([names[member] for member in groups[row]]) for row in order.tolist()]
-    return Hypotheses(Ranked(numbers[order], behind), none)
+    return numbers
 
 
-#: Columns of what `rank` takes the means of, after metres and geodetic: metres from the first place and their
+#: Columns of what means are taken of, after metres and geodetic: metres from the first place and their
 #: products, whether the yaw is known, and the unit vector of that direction.
 _OFF, _SQUARES, _KNOWN, _EAST, _NORTH, _MEANS = slice(6, 9), slice(9, 18), 18, 19, 20, 21
 
@@ -324,48 +360,3 @@ def agree(filtered: Hypothesis, single: Hypothesis, belief: Belief) -> bool:
     """
     apart = np.linalg.norm(filtered.enu[:2] - single.enu[:2])
     return bool(apart <= belief.cluster_radius and not turned(filtered.yaw, single.yaw))
-
-
-def turned(yaw: ArrayLike, other: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which views are too far apart in direction to be one; False where either is unknown."""
-    return np.asarray(np.cos(np.subtract(yaw, other)) < _COS_SAME_VIEW)
-
-
-def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
-    """Return groups of rows, each around its best row; a chain of places along a road does not grow one."""
-    return [np.array(members, np.intp) for members in _members(enu, yaw, radius)]
-
-
-def _members(enu: Array, yaw: Array, radius: float) -> list[list[int]]:
-    position = enu[:, 0] + 1j * enu[:, 1]
-    groups = []
-    if len(enu) <= _AT_ONCE:
-        near = np.abs(position[:, None] - position) <= radius
-        near &= ~turned(yaw, yaw[:, None])
-        left = (1 << len(enu)) - 1
-        for best, row in enumerate((near @ _BITS[: len(enu)]).tolist()):
-            if left >> best & 1:
-                group = left & row
-                left ^= group
-                groups.append(_set_bits(group))
-        return groups
-    free = np.ones(len(enu), bool)
-    for best in range(len(enu)):
-        if free[best]:
-            near = np.abs(position - position[best]) <= radius
-            group = np.flatnonzero(free & near & ~turned(yaw, yaw[best]))
-            free[group] = False
-            groups.append(group.tolist())
-    return groups
-
-
-_BITS = 1 << np.arange(_AT_ONCE)
-
-
-def _set_bits(number: int) -> list[int]:
-    bits = []
-    while number:
-        lowest = number & -number
-        bits.append(lowest.bit_length() - 1)
-        number ^= lowest
-    return bits

@@ -15,7 +15,7 @@ from torch import Tensor
 from vpr_ros.calibration import NEVER, Calibration, read_calibration
 from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.errors import InputError
-from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, with_lost
+from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, rank, rank_each, weigh, with_lost
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.maps.resident import Found, ResidentMap, fits
 from vpr_ros.odometry import Pose
@@ -186,10 +186,11 @@ class Localiser:
             (similarities,), (places,) = self.vectors.search(descriptor[None], self.settings.k, self._within)
         scores = self.place_map.scores_of(similarities, descriptor)
         searched = perf_counter()
-        single = gather(scores, places, self.place_map, self.belief)
-        gathered = perf_counter()
-        seconds = {"search": searched - start, "hypotheses": gathered - searched}
+        seconds = {"search": searched - start}
+        retrieved = places, weigh(scores, self.place_map, self.belief)
         if self._filter is None:
+            single = rank(*retrieved, self.place_map, self.belief)
+            seconds["hypotheses"] = perf_counter() - searched
             return Answer(single, None, self.accepts(single, filtered=False), seconds)
 
         def look(followed: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -197,12 +198,14 @@ class Localiser:
             similarities = self.vectors.similarities(descriptor, followed) if known is None else known
             return self.place_map.scores_of(similarities, descriptor)
 
-        followed = self._filter.update(places, look)
-        filtered = with_lost(followed, single, ON_MAP, self.belief)
+        followed = self._filter.weigh(places, look)
+        weighed = perf_counter()
+        single, over_time = rank_each([retrieved, followed], self.place_map, self.belief)
+        filtered = with_lost(over_time, single, ON_MAP, self.belief)
         accepted = self.accepts(filtered, filtered=True)
         if accepted is not None and not agree(accepted, single.ranked[0], self.belief):
             accepted = None
-        seconds["filter"] = perf_counter() - gathered
+        seconds |= {"filter": weighed - searched, "hypotheses": perf_counter() - weighed}
         return Answer(single, filtered, accepted, seconds)
 
     def accepts(self, hypotheses: Hypotheses, filtered: bool) -> Hypothesis | None:

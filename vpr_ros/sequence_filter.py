@@ -21,15 +21,14 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vpr_ros.clusters import Array, turned
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import heading_to_yaw
-from vpr_ros.hypotheses import Array, Belief, Hypotheses, rank, turned
+from vpr_ros.hypotheses import Belief, Hypotheses, Places, rank
 from vpr_ros.odometry import Motion, Pose
 from vpr_ros.place_map import PlaceMap
 
-Places = NDArray[np.int64]
 _ZERO = np.zeros(1, np.int64)
 #: From (M,) places to the (M,) scores that the image at hand gives them.
 Look = Callable[[Places], Array]
@@ -121,9 +120,14 @@ class SequenceFilter:
             places: (k,) retrieved for the image.
             look: for the scores of the places followed.
         """
+        return rank(*self.weigh(places, look), self._map, self._belief)
+
+    def weigh(self, places: Places, look: Look) -> tuple[Places, Array]:
+        """Do so, and return places with their probabilities, of which `rank` makes hypotheses."""
         self._enter(places, self._entering)
         self._weigh(self._evidence, look)
-        return self._hypotheses()
+        shown = max(1, int(np.count_nonzero(self._weights > SHOWN)))
+        return self._places[:shown], self._weights[:shown]
 
     def _move(self, seconds: float, pose: Pose | None) -> float:
         """Pass on the weights to the places within reach; return what a new image is worth."""
@@ -210,7 +214,3 @@ class SequenceFilter:
         count = max(1, int(np.count_nonzero(weights > LEAST / len(self._map))))
         self._places, self._weights = self._places[kept[:count]], weights[:count]
         self._lost = 1.0 - float(self._weights.sum())
-
-    def _hypotheses(self) -> Hypotheses:
-        shown = max(1, int(np.count_nonzero(self._weights > SHOWN)))
-        return rank(self._places[:shown], self._weights[:shown], self._map, self._belief)

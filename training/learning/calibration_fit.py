@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, logsumexp
 
+from vpr_ros.clusters import Array, clusters
 from vpr_ros.geodesy import heading_to_yaw, wrap
-from vpr_ros.hypotheses import Array, Belief, Hypotheses, Hypothesis, clusters, gather, none_score, with_lost
+from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, gather, none_score, with_lost
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.sequence_filter import ON_MAP, Dynamics, SequenceFilter
