@@ -124,3 +124,19 @@ def test_several_takers_share_the_items():
     for taker in takers:
         finish(taker)
     assert len(set(taken)) == len(taken) == 2000 - told
+
+
+def test_it_is_awaited_while_somebody_waits_and_nothing_is_there():
+    latest = Latest()
+    assert not latest.awaited
+    taker = run(latest.take)
+    deadline = time.monotonic() + PATIENCE
+    while not latest.awaited:
+        assert time.monotonic() < deadline, "nobody waits"
+    latest.put("item")
+    assert not latest.awaited
+    finish(taker)
+    assert not latest.awaited
+    latest.put("item")
+    assert latest.take() == "item"
+    assert not latest.awaited

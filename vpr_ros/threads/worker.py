@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Thread
+from time import sleep
 from typing import Generic, TypeVar
 
 from vpr_ros.threads.latest import Latest
@@ -12,6 +13,9 @@ Item = TypeVar("Item")
 
 #: Seconds after which a thread that does not come back is left alone.
 PATIENCE = 5.0
+#: Seconds for which it is let alone with Python's lock when it begins: whoever gave it the item has things to
+#: do that can wait, and by then it decodes, copies or computes without the lock.
+HEAD_START = 0.001
 
 
 class Worker(Generic[Item]):
@@ -24,8 +28,15 @@ class Worker(Generic[Item]):
         self._thread.start()
 
     def put(self, item: Item) -> bool:
-        """Leave an item; tell whether it replaced one that was not begun."""
-        return self._items.put(item)
+        """Leave an item, and sleep for a moment where it is begun at once.
+
+        Returns whether it replaced one that was not begun.
+        """
+        begins = self._items.awaited
+        replaced = self._items.put(item)
+        if begins:
+            sleep(HEAD_START)
+        return replaced
 
     def stop(self) -> bool:
         """Let it finish the item at hand; tell whether one was left that was not begun."""
