@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from vpr_ros.clusters import Array, members, turned
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import heading_to_yaw
 from vpr_ros.place_map import PlaceMap
 
 Places = NDArray[np.int64]
@@ -206,8 +205,7 @@ def rank_each(
 ) -> list[Hypotheses]:
     """Return what `rank` makes of each, all in one pass: each call costs more than what it computes."""
     places, weights = (np.concatenate(each) for each in zip(*candidates, strict=True))
-    rows, enu = place_map.places[places], place_map.enu[places]
-    yaw = heading_to_yaw(rows["heading"])
+    rows, enu, yaw = (each[places] for each in (place_map.places, place_map.enu, place_map.yaw))
     groups: list[list[int]] = []  # of rows of these
     owned = []  # which of the groups are of each
     first = 0

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from vpr_ros.errors import InputError, first_line
 from vpr_ros.files.array_file import read_array
 from vpr_ros.files.atomic_folder import read_whole
-from vpr_ros.geodesy import Datum, to_enu
+from vpr_ros.geodesy import Datum, heading_to_yaw, to_enu
 from vpr_ros.geotagged import Image, Rows, make_rows
 from vpr_ros.images.pixels import rgb_from_file
 from vpr_ros.maps.index import inner, is_flat, keeps_descriptors, reconstructed, rotated, set_effort
@@ -122,6 +122,11 @@ class PlaceMap:
                 rows["latitude"], rows["longitude"], rows["altitude"], self.datum
             )
         return enu
+
+    @cached_property
+    def yaw(self) -> NDArray[np.float64]:
+        """(N,) radians counter-clockwise from east that the places look to; NaN where unknown."""
+        return heading_to_yaw(self.places["heading"])
 
     @cached_property
     def ground(self) -> cKDTree:

@@ -24,7 +24,6 @@ import numpy as np
 
 from vpr_ros.clusters import Array, turned
 from vpr_ros.errors import InputError
-from vpr_ros.geodesy import heading_to_yaw
 from vpr_ros.hypotheses import Belief, Hypotheses, Places, rank
 from vpr_ros.odometry import Motion, Pose
 from vpr_ros.place_map import PlaceMap
@@ -73,7 +72,7 @@ class SequenceFilter:
         self._belief = belief
         self._dynamics = dynamics
         self._xy = place_map.enu[:, :2]
-        self._yaw = heading_to_yaw(place_map.places["heading"])
+        self._yaw = place_map.yaw
         self._slack = place_map.spacing + place_map.geotag_std
         self.reset()
 

@@ -111,10 +111,11 @@ def fit_belief(drive: Drive, place_map: PlaceMap, belief: Belief, radius: float)
     known = drive.known
     retrieved, truth = drive.retrieved[known], drive.truth[known]
     scores = np.stack([place_map.scores(drive.descriptors[n], drive.retrieved[n]) for n in known])
-    yaw = heading_to_yaw(place_map.places["heading"])
     group = np.zeros(retrieved.shape, np.int64)  # the hypothesis that each place is part of
     for frame, places in enumerate(retrieved):
-        for number, members in enumerate(clusters(place_map.enu[places], yaw[places], belief.cluster_radius)):
+        for number, members in enumerate(
+            clusters(place_map.enu[places], place_map.yaw[places], belief.cluster_radius)
+        ):
             group[frame, members] = number
     at = (np.arange(len(known))[:, None], group)
     base = none_score(place_map, replace(belief, none_margin=0.0))
