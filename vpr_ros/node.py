@@ -77,9 +77,9 @@ class LocaliserNode(ManagedNode):
         self._error = ""
         now = self._node_parameters.now
         try:
-            # on this thread, not on the worker's: PyTorch keeps threads for both, which are more than cores, and
-            # OpenMP then lets them sleep while they wait. Spinning, an image takes half the time, but twenty
-            # times as long where another process wants one of the cores (docs/results.md)
+            # on this thread, not on the worker's: PyTorch keeps threads for each, together more than cores,
+            # which OpenMP lets sleep while they wait. Where they spin, an image takes half the time, but ten
+            # times as long as soon as another process wants one of the cores (docs/results.md)
             self._live = LiveLocaliser(
                 now.weights_file,
                 self._node_parameters.map_folder,
