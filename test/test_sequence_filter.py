@@ -668,8 +668,8 @@ def test_a_slow_robot_does_not_stand():
     robot = Robot(town)
     poses = [Pose(0.2 * number, 0.0, 0.0) for number in range(40)]
     weights = []
-    update = robot.filter._weigh
-    robot.filter._weigh = lambda evidence, look: weights.append(evidence) or update(evidence, look)
+    update = robot.filter._update_weights
+    robot.filter._update_weights = lambda evidence, look: weights.append(evidence) or update(evidence, look)
     robot.drive([30 + round(0.02 * number) for number in range(40)], poses, seconds=0.2)
     assert weights[1:] == pytest.approx([0.2] * 39)
 

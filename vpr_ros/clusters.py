@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from vpr_ros.geodesy import Array
 
 #: Views that differ by more than this, in radians, are not one place seen twice.
 SAME_VIEW = math.pi / 2
@@ -22,11 +22,18 @@ def turned(yaw: ArrayLike, other: ArrayLike) -> NDArray[np.bool_]:
 
 
 def clusters(enu: Array, yaw: Array, radius: float) -> list[NDArray[np.intp]]:
-    """Return groups of rows, each around its best row; a chain of places along a road does not grow one."""
+    """Return groups of rows, each around its best row; a chain of places along a road does not grow one.
+
+    Args:
+        enu: (N, 3) metres, the best place first.
+        yaw: (N,) radians; NaN where unknown.
+        radius: metres, east and north, around the best row of a group.
+    """
     return [np.array(rows, np.intp) for rows in members(enu, yaw, radius)]
 
 
 def members(enu: Array, yaw: Array, radius: float) -> list[list[int]]:
+    """Return what `clusters` does, as lists, which cost less than arrays of few rows."""
     position = enu[:, 0] + 1j * enu[:, 1]
     groups = []
     if len(enu) <= _AT_ONCE:

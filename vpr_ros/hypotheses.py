@@ -18,8 +18,9 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.clusters import Array, members, turned
+from vpr_ros.clusters import members, turned
 from vpr_ros.errors import InputError
+from vpr_ros.geodesy import Array
 from vpr_ros.place_map import PlaceMap
 
 Places = NDArray[np.int64]

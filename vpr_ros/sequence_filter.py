@@ -22,8 +22,9 @@ from itertools import chain
 
 import numpy as np
 
-from vpr_ros.clusters import Array, turned
+from vpr_ros.clusters import turned
 from vpr_ros.errors import InputError
+from vpr_ros.geodesy import Array
 from vpr_ros.hypotheses import Belief, Hypotheses, Places, rank
 from vpr_ros.odometry import Motion, Pose
 from vpr_ros.place_map import PlaceMap
@@ -122,9 +123,12 @@ class SequenceFilter:
         return rank(*self.weigh(places, look), self._map, self._belief)
 
     def weigh(self, places: Places, look: Look) -> tuple[Places, Array]:
-        """Do so, and return places with their probabilities, of which `rank` makes hypotheses."""
+        """Take the image likewise; return what `rank` makes hypotheses of.
+
+        Returns (M,) places, the most probable first, and their probabilities.
+        """
         self._enter(places, self._entering)
-        self._weigh(self._evidence, look)
+        self._update_weights(self._evidence, look)
         shown = max(1, int(np.count_nonzero(self._weights > SHOWN)))
         return self._places[:shown], self._weights[:shown]
 
@@ -199,7 +203,7 @@ class SequenceFilter:
         starts = np.concatenate([_ZERO, starts])
         self._places, self._weights = places[starts], np.add.reduceat(weights[order], starts)
 
-    def _weigh(self, evidence: float, look: Look) -> None:
+    def _update_weights(self, evidence: float, look: Look) -> None:
         """Weigh what was predicted by what is seen."""
         odds = (look(self._places) - self._dynamics.lost_score) * (evidence * self._dynamics.sharpness)
         logits = np.log(np.maximum(self._weights, 1e-300)) + odds

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, logsumexp
 
-from vpr_ros.clusters import Array, clusters
-from vpr_ros.geodesy import heading_to_yaw, wrap
+from vpr_ros.clusters import clusters
+from vpr_ros.geodesy import Array, heading_to_yaw, wrap
 from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, gather, none_score, with_lost
 from vpr_ros.odometry import Pose
 from vpr_ros.place_map import PlaceMap
