@@ -26,6 +26,9 @@ from vpr_ros.nodes.health import FATES
 RELIABLE = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 #: Seconds within which a good image is sent once more, where no answer came: it may have been superseded.
 RETRY = 0.5
+#: Kernels that oneDNN and PyTorch keep, for sizes of images: 64 instead of 1024 each, which take some 16 MiB.
+#: What grows beside them shall show.
+FEW_KERNELS = dict.fromkeys(("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), "64")
 
 
 class RunningNode:
@@ -130,7 +133,8 @@ def running_node(
         namespace: of it.
         audit: file for what it opens, or None.
     """
-    process = start(folder / f"node{namespace.replace('/', '-')}.log", parameters, namespace, audit)
+    log = folder / f"node{namespace.replace('/', '-')}.log"
+    process = start(log, parameters, namespace, audit, FEW_KERNELS)
     try:
         yield RunningNode(peer, process, namespace, bool(parameters.get("compressed")))
     finally:
