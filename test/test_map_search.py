@@ -218,6 +218,14 @@ def test_an_index_that_does_not_hold_its_places_is_named(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.fixture
+def set_threads():
+    """Set how many threads FAISS has here, for the test alone."""
+    before = faiss.omp_get_max_threads()
+    yield faiss.omp_set_num_threads
+    faiss.omp_set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("threads", "queries", "numbers", "used"),
     [
@@ -228,20 +236,18 @@ def test_an_index_that_does_not_hold_its_places_is_named(tmp_path, monkeypatch):
         (2, 2, 10_000 * 256, 2),
     ],
 )
-def test_one_query_is_searched_for_by_one_thread_where_more_bring_nothing(threads, queries, numbers, used):
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
-    try:
-        with alone(queries, numbers):
-            assert faiss.omp_get_max_threads() == used
-        with pytest.raises(ZeroDivisionError), alone(queries, numbers):
-            _ = 1 / 0
-        assert faiss.omp_get_max_threads() == threads
-    finally:
-        faiss.omp_set_num_threads(before)
+def test_one_query_is_searched_for_by_one_thread_where_more_bring_nothing(
+    set_threads, threads, queries, numbers, used
+):
+    set_threads(threads)
+    with alone(queries, numbers):
+        assert faiss.omp_get_max_threads() == used
+    with pytest.raises(ZeroDivisionError), alone(queries, numbers):
+        _ = 1 / 0
+    assert faiss.omp_get_max_threads() == threads
 
 
-def test_a_map_searches_for_one_query_alone_and_for_several_together(maps, vectors, monkeypatch):
+def test_a_map_searches_for_one_query_alone_and_for_several_together(maps, vectors, monkeypatch, set_threads):
     place_map, seen = maps("flat"), []
     search = place_map.index.search
 
@@ -250,11 +256,7 @@ def test_a_map_searches_for_one_query_alone_and_for_several_together(maps, vecto
         return search(*arguments)
 
     monkeypatch.setattr(place_map.index, "search", watched)
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(2)
-    try:
-        place_map.search(vectors[:1], 3)
-        place_map.search(vectors[:2], 3)
-    finally:
-        faiss.omp_set_num_threads(before)
+    set_threads(2)
+    place_map.search(vectors[:1], 3)
+    place_map.search(vectors[:2], 3)
     assert seen == [1, 2]

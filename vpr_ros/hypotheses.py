@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 from vpr_ros.clusters import members, turned
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Array
-from vpr_ros.place_map import PlaceMap
-
-Places = NDArray[np.int64]
+from vpr_ros.place_map import PlaceMap, Places
 
 #: A hypothesis as other programs take it: metres in the map's local frame, WGS84 degrees, radians, m^2, and
 #: the number of the most similar place behind it.
@@ -214,7 +212,7 @@ def rank_each(
         here = slice(first, first + len(own))
         found = members(enu[here], yaw[here], belief.cluster_radius)
         owned.append(slice(len(groups), len(groups) + len(found)))
-        groups += [[first + row for row in group] for group in found] if first else found
+        groups += [[first + row for row in group] for group in found]
         first += len(own)
     numbers = _numbers(rows, enu, yaw, weights, groups, place_map, belief) if groups else _NOTHING
     names, ranked = places.tolist(), []

@@ -15,7 +15,7 @@ from torch import Tensor
 from vpr_ros.calibration import NEVER, Calibration, read_calibration
 from vpr_ros.engines.gpu_jpeg import GpuImage
 from vpr_ros.errors import InputError
-from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, rank, rank_each, weigh, with_lost
+from vpr_ros.hypotheses import Belief, Hypotheses, Hypothesis, agree, gather, rank_each, weigh, with_lost
 from vpr_ros.images.camera_image import CameraImage
 from vpr_ros.maps.resident import Found, ResidentMap, fits
 from vpr_ros.odometry import Pose
@@ -187,9 +187,8 @@ class Localiser:
         scores = self.place_map.scores_of(similarities, descriptor)
         searched = perf_counter()
         seconds = {"search": searched - start}
-        retrieved = places, weigh(scores, self.place_map, self.belief)
         if self._filter is None:
-            single = rank(*retrieved, self.place_map, self.belief)
+            single = gather(scores, places, self.place_map, self.belief)
             seconds["hypotheses"] = perf_counter() - searched
             return Answer(single, None, self.accepts(single, filtered=False), seconds)
 
@@ -200,6 +199,7 @@ class Localiser:
 
         followed = self._filter.weigh(places, look)
         weighed = perf_counter()
+        retrieved = places, weigh(scores, self.place_map, self.belief)
         single, over_time = rank_each([retrieved, followed], self.place_map, self.belief)
         filtered = with_lost(over_time, single, ON_MAP, self.belief)
         accepted = self.accepts(filtered, filtered=True)

@@ -148,23 +148,18 @@ class PlaceMap:
         """
         queries = np.ascontiguousarray(descriptors, np.float32)
         chosen = None if within is None else np.unique(within)
-        k = min(k, len(self) if chosen is None else len(chosen))
+        count = len(self) if chosen is None else len(chosen)
+        k = min(k, count)
         if not k:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         with alone(len(queries), math.prod(self.shape)):
-            return self._search(queries, k, chosen)
-
-    def _search(
-        self, queries: NDArray[np.float32], k: int, chosen: Places | None
-    ) -> tuple[NDArray[np.float32], Places]:
-        count = len(self) if chosen is None else len(chosen)
-        if self._is_flat and chosen is None:  # the shortest way for a small map
-            similarities, places = self.index.search(queries, k)
-        elif chosen is not None and count <= FEW:
-            return compare(lambda some: self._products(queries, some), len(queries), chosen, k)
-        else:
-            rough = min(max(k, self.manifest.rerank), count)
-            similarities, places = nearest(self.index, queries, rough, chosen)
+            if self._is_flat and chosen is None:  # the shortest way for a small map
+                similarities, places = self.index.search(queries, k)
+            elif chosen is not None and count <= FEW:
+                return compare(lambda some: self._products(queries, some), len(queries), chosen, k)
+            else:
+                rough = min(max(k, self.manifest.rerank), count)
+                similarities, places = nearest(self.index, queries, rough, chosen)
         if self._ranks_again:
             for query, row, found in zip(queries, similarities, places, strict=True):
                 there = found >= 0

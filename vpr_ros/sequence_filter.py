@@ -25,9 +25,9 @@ import numpy as np
 from vpr_ros.clusters import turned
 from vpr_ros.errors import InputError
 from vpr_ros.geodesy import Array
-from vpr_ros.hypotheses import Belief, Hypotheses, Places, rank
+from vpr_ros.hypotheses import Belief, Hypotheses, rank
 from vpr_ros.odometry import Motion, Pose
-from vpr_ros.place_map import PlaceMap
+from vpr_ros.place_map import PlaceMap, Places
 
 _ZERO = np.zeros(1, np.int64)
 #: From (M,) places to the (M,) scores that the image at hand gives them.
@@ -73,7 +73,6 @@ class SequenceFilter:
         self._belief = belief
         self._dynamics = dynamics
         self._xy = place_map.enu[:, :2]
-        self._yaw = place_map.yaw
         self._slack = place_map.spacing + place_map.geotag_std
         self.reset()
 
@@ -153,7 +152,7 @@ class SequenceFilter:
 
     def _pass_on_by(self, motion: Motion, xy: Array) -> None:
         """Move by odometry: along the course that a place's heading gives, or any way where it has none."""
-        yaw = self._yaw[self._places]
+        yaw = self._map.yaw[self._places]
         known = ~np.isnan(yaw)
         std = np.where(known, math.hypot(DRIFT, self._belief.yaw_std), DRIFT)
         std = np.hypot(self._slack / 2, std * motion.distance)
@@ -162,7 +161,7 @@ class SequenceFilter:
         ring = np.where(known, 0.0, motion.distance)
 
         def weigh(off: Array, source: Places, target: Places) -> Array:
-            away = turned(self._yaw[target] - motion.turn, yaw[source])
+            away = turned(self._map.yaw[target] - motion.turn, yaw[source])
             return np.where(away, 0.0, np.exp(-0.5 * ((off - ring[source]) / std[source]) ** 2))
 
         centres = xy + np.where(known[:, None], step, 0.0)

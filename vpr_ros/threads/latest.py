@@ -14,12 +14,13 @@ class Latest(Generic[Item]):
     def __init__(self) -> None:
         self._changed = Condition()
         self._item: Item | None = None
-        self._waiting = self._closed = False
+        self._closed = False
+        self._takers = 0  # that wait
 
     @property
     def awaited(self) -> bool:
         """Whether somebody waits for an item, and none is there yet."""
-        return self._waiting and self._item is None
+        return self._takers > 0 and self._item is None
 
     def put(self, item: Item) -> bool:
         """Leave an item; tell whether it replaced one that was not taken."""
@@ -32,9 +33,9 @@ class Latest(Generic[Item]):
     def take(self) -> Item | None:
         """Wait for an item and take it; None once closed."""
         with self._changed:
-            self._waiting = True
+            self._takers += 1
             self._changed.wait_for(lambda: self._item is not None or self._closed)
-            self._waiting = False
+            self._takers -= 1
             item, self._item = self._item, None
             return None if self._closed else item
 
