@@ -268,7 +268,7 @@ def _numbers(
     told, east, north = means[:, _KNOWN], means[:, _EAST], means[:, _NORTH]
     yaws = _mean_yaws(told, east, north, belief.yaw_std)
     numbers[:, Ranked.YAW], numbers[:, Ranked.YAW_VARIANCE] = yaws
-    numbers[:, Ranked.PROBABILITY] = probabilities
+    numbers[:, Ranked.PROBABILITY] = np.minimum(probabilities, 1.0)  # their sum may round to more
     return numbers
 
 
