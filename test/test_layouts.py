@@ -13,11 +13,12 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 
 from vpr_ros.hypotheses import POINT
-from vpr_ros.node import NAME, STATUS
 from vpr_ros.nodes import topics
 from vpr_ros.nodes.health import Health
+from vpr_ros.nodes.localiser_node import STATUS
 from vpr_ros.nodes.parameters import Parameters
 from vpr_ros.nodes.status import node_status
+from vpr_ros.nodes.topics import NAME
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 PUBLISHED = {topic.name.replace("~", f"/{NAME}", 1): topic for topic in topics.PUBLISHED}

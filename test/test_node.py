@@ -28,15 +28,14 @@ from std_srvs.srv import Trigger
 
 from test.ros_graph import TIMEOUT, Peer, private_domain
 from test.small_world import STEP, picture, small_map, small_weights
-from vpr_ros import node
 from vpr_ros.calibration import Acceptance, Calibration, Step, write_calibration
 from vpr_ros.errors import InputError
 from vpr_ros.hypotheses import Belief
 from vpr_ros.images.pixels import compress
 from vpr_ros.messages import points_from_cloud, stamp_to_ns
-from vpr_ros.node import LocaliserNode
 from vpr_ros.node_process import NodeProcess, node_process
-from vpr_ros.nodes import topics
+from vpr_ros.nodes import localiser_node, topics
+from vpr_ros.nodes.localiser_node import LocaliserNode
 from vpr_ros.nodes.parameters import Parameters
 from vpr_ros.place_map import open_map
 from vpr_ros.sequence_filter import FORGET, Dynamics
@@ -488,6 +487,28 @@ def test_it_ends_cleanly_when_told_to(
     assert "Traceback" not in rest
 
 
+def test_it_is_discovered_and_can_be_stopped_while_pytorch_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in private_domain().items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "torch.py").write_text("import sys\nsys.stdin.read()")  # for as long as we like
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    command = [sys.executable, "-m", "vpr_ros.node"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peer = Peer()
+    try:
+        peer.until(lambda: f"_{topics.NAME}_starts" in peer.node.get_node_names(), "it is not discovered")
+        process.send_signal(signal.SIGINT)
+        process.wait(TIMEOUT)
+    finally:
+        peer.close()
+        process.kill()
+        _, said = process.communicate()
+    assert process.returncode == 0
+    assert said == ""
+
+
 MISTAKES: list[tuple[dict[str, str], str]] = [
     ({}, "parameter 'map' is empty"),
     ({"map": "/no/such/map"}, "not a map"),
@@ -509,6 +530,7 @@ STARTS = """
 import json, os, sys
 from pathlib import Path
 from vpr_ros import node
+from vpr_ros.nodes import localiser_node
 for number, arguments in enumerate(json.loads(sys.argv[1])):
     if not os.fork():
         os.dup2(os.open(f"{sys.argv[2]}/{number}", os.O_CREAT | os.O_WRONLY), 2)
@@ -569,7 +591,7 @@ def test_a_node_that_is_half_made_can_be_destroyed(monkeypatch: pytest.MonkeyPat
 
     for name, value in private_domain().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(node, "NodeParameters", refuse)
+    monkeypatch.setattr(localiser_node, "NodeParameters", refuse)
     rclpy.init(args=[])
     try:
         with pytest.raises(InputError):

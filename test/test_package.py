@@ -76,7 +76,7 @@ def test_package_xml_is_of_format_3_and_names_what_the_code_imports() -> None:
     assert package.findtext("license") == "Apache-2.0"
     assert package.findtext("export/build_type") == "ament_python"
     named = {each.text for each in package.findall("exec_depend")}
-    text = "".join(file.read_text() for file in [*ROOT.glob("vpr_ros/*.py"), *ROOT.glob("launch/*.py")])
+    text = "".join(file.read_text() for file in [*ROOT.glob("vpr_ros/**/*.py"), *ROOT.glob("launch/*.py")])
     for module in (
         "rclpy",
         "cv_bridge",

@@ -16,21 +16,27 @@ from test.ros_graph import Peer, private_domain
 from test.torture.running import RunningNode, start
 from vpr_ros.messages import stamp_to_ns
 
-#: Seconds from the start of a node's process to its first answer; discovery over DDS takes up to 3 of them.
+#: Seconds from the start of a node's process to its first answer.
 BACK = 15.0
 #: Images a second of the camera.
 RATE = 20.0
+
+
+def profile(name):
+    """Return the environment of a process that takes a profile of config/."""
+    file = str(Path(__file__).parents[2] / "config" / name)
+    return dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"), file)
+
+
 #: Of the node: no shared memory, over which one killed with -9 may never hear its camera again.
-UDP = dict.fromkeys(
-    ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"),
-    str(Path(__file__).parents[2] / "config" / "fastdds_udp.xml"),
-)
+UDP = profile("fastdds_udp.xml")
 
 
 @pytest.fixture
 def peer(monkeypatch):
-    """In a private domain where the profile holds: LOCALHOST adds shared memory to any."""
-    for name, value in (private_domain() | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}).items():
+    """In a private domain where the profiles hold: LOCALHOST adds shared memory to any."""
+    subnet = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    for name, value in (private_domain() | subnet | profile("fastdds_shared_memory.xml")).items():
         monkeypatch.setenv(name, value)
     peer = Peer()
     yield peer

@@ -15,6 +15,9 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, NavSatFix, PointCloud2
 from std_srvs.srv import Trigger
 
+#: The node's own, unless it is started under another.
+NAME = "vpr_localiser"
+
 
 class Topic(NamedTuple):
     """A topic.
