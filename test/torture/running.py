@@ -26,9 +26,9 @@ from vpr_ros.nodes.health import FATES
 RELIABLE = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 #: Seconds within which a good image is sent once more, where no answer came: it may have been superseded.
 RETRY = 0.5
-#: Kernels that oneDNN and PyTorch keep, for sizes of images: 64 instead of 1024 each, which take some 16 MiB.
+#: Kernels that oneDNN and PyTorch keep, for sizes of images: 8 instead of 1024 each, which take some 16 MiB.
 #: What grows beside them shall show.
-FEW_KERNELS = dict.fromkeys(("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), "64")
+FEW_KERNELS = dict.fromkeys(("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), "8")
 
 
 class RunningNode:
