@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -13,8 +14,15 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from vpr_ros.benches.traffic import PROFILES
+
 #: Discovery takes 0.1 to 3 s at random, a first start of the node many.
 TIMEOUT = 60.0
+
+
+def profile(name: str) -> dict[str, str]:
+    """Return the environment of a process that takes this Fast DDS profile of config/."""
+    return dict.fromkeys(PROFILES, str(Path(__file__).parents[1] / "config" / name))
 
 
 def private_domain() -> dict[str, str]:

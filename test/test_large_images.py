@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image as ImageMessage
 
-from test.ros_graph import Peer, private_domain
+from test.ros_graph import Peer, private_domain, profile
 
-PROFILE = Path(__file__).resolve().parents[1] / "config" / "fastdds_shared_memory.xml"
 COUNT = 60
 #: A camera driver: 1080p at 30 Hz, best effort, once somebody listens.
 CAMERA = f"""
@@ -44,8 +42,7 @@ def test_with_the_profile_on_the_publisher_large_images_arrive(monkeypatch: pyte
     peer.node.create_subscription(
         ImageMessage, "image", lambda each: got.append(each.header.stamp.sec), best_effort
     )
-    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-    environment = os.environ | dict.fromkeys(names, str(PROFILE))
+    environment = os.environ | profile("fastdds_shared_memory.xml")
     camera = subprocess.Popen([sys.executable, "-c", CAMERA], env=environment)
     peer.until(lambda: camera.poll() is not None, "the camera does not end")
     peer.close()

@@ -18,10 +18,9 @@ from vpr_ros.nodes.health import Health
 from vpr_ros.nodes.localiser_node import STATUS
 from vpr_ros.nodes.parameters import Parameters
 from vpr_ros.nodes.status import node_status
-from vpr_ros.nodes.topics import NAME
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-PUBLISHED = {topic.name.replace("~", f"/{NAME}", 1): topic for topic in topics.PUBLISHED}
+PUBLISHED = {topic.name.replace("~", f"/{topics.NAME}", 1): topic for topic in topics.PUBLISHED}
 #: The message that each of RViz's displays takes; Image takes a compressed one by its topic's last name.
 DISPLAYS = {
     "PointCloud2": "sensor_msgs/msg/PointCloud2",
@@ -57,7 +56,7 @@ def leaves(layout: Any) -> Iterator[str]:
 
 def test_rviz_shows_what_is_published_as_it_is_published(displays: dict[str, dict[str, Any]]) -> None:
     assert set(displays) == {
-        topic.name.replace("~", f"/{NAME}", 1)
+        topic.name.replace("~", f"/{topics.NAME}", 1)
         for topic in (topics.HYPOTHESES, topics.SINGLE, topics.POSES, topics.POSE, topics.MATCH)
     }
     for name, display in displays.items():
@@ -97,7 +96,7 @@ def test_foxglove_finds_the_node_in_the_diagnostics(panels: dict[str, dict[str, 
     summary, detail = panels["DiagnosticSummary!node"], panels["DiagnosticStatusPanel!node"]
     assert {PUBLISHED[each["topicToRender"]] for each in (summary, detail)} == {topics.DIAGNOSTICS}
     assert detail["selectedName"] == STATUS
-    assert detail["selectedHardwareId"] == f"/{NAME}"
+    assert detail["selectedHardwareId"] == f"/{topics.NAME}"
 
 
 def test_foxglove_plots_numbers_that_are_published(panels: dict[str, dict[str, Any]]) -> None:

@@ -34,8 +34,9 @@ from vpr_ros.maps.writer import InMemory, write_map
 from vpr_ros.metrics import percentiles
 from vpr_ros.node_process import node_process, private_domain
 from vpr_ros.nodes.health import FATES
+from vpr_ros.nodes.topics import NAME
 
-NODE = "/vpr_localiser"
+NODE = f"/{NAME}"
 #: Seconds of the echo; of the node it is --seconds.
 ECHO_SECONDS = 10.0
 #: Fast DDS loses large images by default.

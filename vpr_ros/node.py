@@ -38,11 +38,11 @@ def main() -> None:
         sys.exit(_fail(error))
     node = None
     try:
+        executor = SingleThreadedExecutor()
         with discovered():
             from vpr_ros.nodes.localiser_node import LocaliserNode  # noqa: PLC0415
 
             gc.freeze()  # what was imported stays: to look through it again takes a tenth of a second
-            executor = SingleThreadedExecutor()
             node = LocaliserNode()
         executor.add_node(node)
         if not node.start() and rclpy.ok():

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from time import monotonic, time_ns
 
 import numpy as np
 import pytest
 
-from test.ros_graph import Peer, private_domain
+from test.ros_graph import Peer, private_domain, profile
 from test.torture.running import RunningNode, start
 from vpr_ros.messages import stamp_to_ns
 
@@ -20,14 +19,6 @@ from vpr_ros.messages import stamp_to_ns
 BACK = 15.0
 #: Images a second of the camera.
 RATE = 20.0
-
-
-def profile(name):
-    """Return the environment of a process that takes a profile of config/."""
-    file = str(Path(__file__).parents[2] / "config" / name)
-    return dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"), file)
-
-
 #: Of the node: no shared memory, over which one killed with -9 may never hear its camera again.
 UDP = profile("fastdds_udp.xml")
 

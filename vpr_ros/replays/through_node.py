@@ -15,6 +15,7 @@ from vpr_ros.calibration import Calibration
 from vpr_ros.drives.recording import Recording
 from vpr_ros.errors import InputError
 from vpr_ros.node_process import node_process, private_domain
+from vpr_ros.nodes.topics import NAME
 from vpr_ros.replays.answers import Judge
 from vpr_ros.replays.player import Player
 from vpr_ros.replays.recorder import recorded
@@ -23,7 +24,7 @@ from vpr_ros.replays.replayed import Replayed
 logger = logging.getLogger(__name__)
 
 #: The node that is started here.
-OWN_NODE = "/vpr_localiser"
+OWN_NODE = f"/{NAME}"
 
 
 def replay_through_own_node(
