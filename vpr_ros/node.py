@@ -40,9 +40,11 @@ def main() -> None:
     try:
         executor = SingleThreadedExecutor()
         with discovered():
+            gc.disable()  # what is imported stays: to look through it takes a tenth of a second each time
             from vpr_ros.nodes.localiser_node import LocaliserNode  # noqa: PLC0415
 
-            gc.freeze()  # what was imported stays: to look through it again takes a tenth of a second
+            gc.freeze()
+            gc.enable()
             node = LocaliserNode()
         executor.add_node(node)
         if not node.start() and rclpy.ok():
